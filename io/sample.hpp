@@ -1,0 +1,35 @@
+// One training or evaluation sample: pictures and a conversation about them, as parts in their order.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace skymm {
+
+enum class Language : std::uint8_t { none, english, chinese };
+enum class Polarity : std::uint8_t { none, positive, negative };  // negative: about what is not in the picture
+
+// A user's turn is the text and image parts up to the next answer; training's loss is on answers only.
+struct Part {
+  enum class Kind : std::uint8_t { text, image, answer };
+  Kind kind = Kind::text;
+  std::string text;  // text and answer: UTF-8
+  int image = -1;    // image: index into Sample::images
+};
+
+struct Sample {
+  std::string id;
+  std::vector<std::string> images;  // encoded bytes (PNG, JPEG or WebP)
+  std::vector<Part> parts;
+  Language language = Language::none;
+  Polarity polarity = Polarity::none;
+  std::string task;    // "caption", "existence", "count", ...
+  std::string source;  // where it came from: "emoji", "stamps", "canvas", ...
+};
+
+inline Part text_part(std::string text) { return {Part::Kind::text, std::move(text), -1}; }
+inline Part image_part(int image) { return {Part::Kind::image, {}, image}; }
+inline Part answer_part(std::string text) { return {Part::Kind::answer, std::move(text), -1}; }
+
+}  // namespace skymm
