@@ -14,8 +14,10 @@ enum class Polarity : std::uint8_t { none, positive, negative };  // negative: a
 struct Part {
   enum class Kind : std::uint8_t { text, image, answer };
   Kind kind = Kind::text;
-  std::string text;  // text and answer: UTF-8
-  int image = -1;    // image: index into Sample::images
+  std::string text;                    // text and answer: UTF-8
+  int image = -1;                      // image: index into Sample::images
+  Polarity polarity = Polarity::none;  // answer: what the question it answers is about
+  std::string task = {};               // answer: "caption", "existence", "count", ... (MME's names)
 };
 
 struct Sample {
@@ -23,13 +25,14 @@ struct Sample {
   std::vector<std::string> images;  // encoded bytes (PNG, JPEG or WebP)
   std::vector<Part> parts;
   Language language = Language::none;
-  Polarity polarity = Polarity::none;
-  std::string task;    // "caption", "existence", "count", ...
-  std::string source;  // where it came from: "emoji", "stamps", "canvas", ...
+  std::string source;       // where it came from: "emoji", "stamps", "canvas", ...
+  std::string annotations;  // JSON, the exact truth of a composed canvas; empty where there is none
 };
 
 inline Part text_part(std::string text) { return {Part::Kind::text, std::move(text), -1}; }
 inline Part image_part(int image) { return {Part::Kind::image, {}, image}; }
-inline Part answer_part(std::string text) { return {Part::Kind::answer, std::move(text), -1}; }
+inline Part answer_part(std::string text, std::string task = {}, Polarity polarity = Polarity::none) {
+  return {Part::Kind::answer, std::move(text), -1, polarity, std::move(task)};
+}
 
 }  // namespace skymm
