@@ -1,0 +1,87 @@
+// Memory of a device: a caching allocator that knows what each byte is for.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace skymm {
+
+class Device;
+
+enum class Purpose : std::uint8_t { weights, activations, gradients, optimizer, communication, workspace };
+inline constexpr int purpose_count = 6;
+std::string_view name_of(Purpose purpose);
+
+// Storage allocated by this thread while the scope lives is booked under `purpose`; activations otherwise.
+class PurposeScope {
+ public:
+  explicit PurposeScope(Purpose purpose);
+  ~PurposeScope();
+  PurposeScope(const PurposeScope&) = delete;
+  PurposeScope& operator=(const PurposeScope&) = delete;
+
+ private:
+  Purpose previous_;
+};
+
+struct MemoryUse {
+  std::size_t current = 0;  // bytes in live storage
+  std::size_t peak = 0;     // the most that was live at once since the start or reset_peak()
+};
+
+// Hands out blocks and keeps released ones by size for the next request. Sizes are rounded up by at most an eighth.
+// Thread-safe. One per device.
+class CachingAllocator {
+ public:
+  explicit CachingAllocator(Device& device) : device_(device) {}
+  ~CachingAllocator();
+  CachingAllocator(const CachingAllocator&) = delete;
+  CachingAllocator& operator=(const CachingAllocator&) = delete;
+
+  // Never null, also for zero bytes. Throws Error with the table of purposes when the device is out of memory.
+  void* allocate(std::size_t bytes, Purpose purpose);
+  void release(void* pointer, std::size_t bytes, Purpose purpose);
+
+  MemoryUse use(Purpose purpose) const;
+  MemoryUse total() const;
+  std::size_t cached() const;  // bytes held for reuse, not live
+  void reset_peak();
+  void trim();                 // gives the cached blocks back to the device
+  std::string report() const;  // a table by purpose, MiB
+
+ private:
+  Device& device_;
+  mutable std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;
+  std::array<MemoryUse, purpose_count> use_;
+  MemoryUse total_;
+  std::size_t cached_ = 0;
+};
+
+// A block of device memory, released when the last tensor that views it goes.
+class Storage {
+ public:
+  Storage(Device& device, std::size_t bytes);  // under the purpose in scope
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  Device& device() const { return device_; }
+
+ private:
+  Device& device_;
+  std::size_t bytes_;
+  Purpose purpose_;
+  void* data_;
+};
+
+}  // namespace skymm
