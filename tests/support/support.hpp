@@ -1,0 +1,37 @@
+// What the tests share: random tensors, errors against references in double precision, finite differences.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <vector>
+
+#include "core/tensor.hpp"
+
+namespace skymm::testing {
+
+using Values = std::vector<double>;  // row-major
+
+// Normal values of deviation `scale`, rounded to `dtype` (so that a reference can start from the same numbers).
+Tensor random_tensor(const Shape& shape, DType dtype, std::uint64_t seed, double scale = 1.0);
+Values values_of(const Tensor& x);
+Tensor tensor_of(const Values& values, const Shape& shape, DType dtype);
+
+// ||a - b|| / ||b||; ||a|| where b is zero. Not-a-number anywhere gives infinity.
+double relative_error(const Values& a, const Values& b);
+
+// The bound that a primitive's result is held to against its double-precision reference.
+inline double tolerance(DType dtype) { return dtype == DType::bf16 ? 1e-2 : 2e-6; }
+
+#define EXPECT_CLOSE(tensor, reference, bound) \
+  EXPECT_LE(::skymm::testing::relative_error(::skymm::testing::values_of(tensor), reference), bound)
+
+// d(sum of weights * f(x)) / dx by central differences: holds a reference's gradient to its own forward.
+Values finite_difference_gradient(const std::function<Values(const Values&)>& f, Values x, const Values& weights,
+                                  double step = 1e-5);
+
+// Runs `body` once on the default stream and once on a deferred stream, which it then synchronises by reading results.
+void on_every_stream(const std::function<void()>& body);
+
+}  // namespace skymm::testing
