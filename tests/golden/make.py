@@ -6,10 +6,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
-
 from models import (
     Decoder,
     PerceiverResampler,
@@ -20,6 +16,9 @@ from models import (
     sincos_2d,
     vision_model,
 )
+from safetensors.torch import save_file
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 VOCABULARY = 97
 

@@ -12,8 +12,8 @@ LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 
 
 def randomize(named_parameters, seed):
-    """No term may hide behind another (no zero bias, no norm weight of one), but branches stay below the residual stream
-    and attention stays soft: a badly conditioned model would compare rounding noise."""
+    """No term may hide behind another (no zero bias, no norm weight of one), but branches stay below the residual
+    stream and attention stays soft: a badly conditioned model would compare rounding noise."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(named_parameters, key=lambda item: item[0]):
@@ -57,13 +57,13 @@ def sincos_1d(width, positions):
 
 
 def sincos_2d(width, side):
-    """MAE's table [side * side, width], rows of the grid first: the COLUMN's half comes first, each half [sin | cos]."""
+    """MAE's table [side * side, width], grid rows first: the COLUMN's half comes first, each half [sin | cos]."""
     row, column = torch.meshgrid(*[torch.arange(side, dtype=torch.float64)] * 2, indexing="ij")
     return torch.cat([sincos_1d(width // 2, column), sincos_1d(width // 2, row)], dim=1).float()
 
 
 def resize_positions(table, source, target):
-    """[h * w, C] of the grid source = (h, w) -> [H * W, C]: bicubic (a = -0.75), half-pixel centres, no antialiasing."""
+    """[h * w, C] of a grid source = (h, w) -> [H * W, C]: bicubic (a = -0.75), half-pixel centres, no antialiasing."""
     image = table.reshape(1, *source, -1).permute(0, 3, 1, 2)
     image = F.interpolate(image, size=target, mode="bicubic", align_corners=False)
     return image.permute(0, 2, 3, 1).flatten(0, 2)
@@ -188,7 +188,7 @@ class Decoder:
 
 
 def loss_sum(logits, labels):
-    """Position t predicts labels[t + 1]; -100 is no label. Returns (sum over the labels, in f32; how many there are)."""
+    """Position t predicts labels[t + 1]; -100 is no label. Returns (sum over the labels, in f32; their number)."""
     logits, labels = logits[..., :-1, :].flatten(0, -2), labels[..., 1:].flatten()
     accumulate = torch.promote_types(logits.dtype, torch.float32)
     return F.cross_entropy(logits.to(accumulate), labels, ignore_index=-100, reduction="sum"), int(
