@@ -129,6 +129,8 @@ class Graph {
 
   // Parameters that functions used while the graph recorded nothing are noted here: a recomputed segment will use them.
   void note_uses(std::vector<Parameter*>* uses) { noted_ = uses; }
+  // True in the first run of a recomputed segment: what it was given must stay as it is.
+  bool will_run_again() const { return noted_ != nullptr; }
 
  private:
   friend class NodeGradients;
