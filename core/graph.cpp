@@ -11,10 +11,16 @@ void NodeGradients::add(int input, Tensor gradient) const {
   if (needs(input) && gradient.defined()) graph_.accumulate(inputs_[input], std::move(gradient));
 }
 
-Tensor NodeGradients::sum_so_far(int input) const {
+NodeGradients::Target NodeGradients::into(int input, const Shape& shape, const Tensor& like) const {
   if (!needs(input)) return {};
-  const Tensor& sum = graph_.gradients_[inputs_[input]];
-  return sum.defined() && sum.is_unique() ? sum : Tensor();
+  Tensor& sum = graph_.gradients_[inputs_[input]];
+  const bool accumulate = sum.defined();
+  if (!accumulate) {
+    sum = Tensor::empty(shape, like.dtype(), like.device());
+  } else if (!sum.is_unique()) {  // somebody else views the first contribution: leave it as it is
+    sum = sum.clone();
+  }
+  return {sum, accumulate};
 }
 
 int Graph::new_slot() {

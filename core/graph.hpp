@@ -53,9 +53,14 @@ class NodeGradients {
   bool needs(int input) const { return inputs_[input] >= 0; }
   // Adds to the gradient of an input. Ignored where none is needed.
   void add(int input, Tensor gradient) const;
-  // For kernels that can add in place: the sum so far if there is one that nobody else views, else undefined. A kernel
-  // that accumulated into it calls nothing more.
-  Tensor sum_so_far(int input) const;
+  // For kernels that can add in place: the tensor that an input's gradient is gathered in. A new one of `shape`, with
+  // the dtype and device of `like`, still to be written, or (accumulate) the sum so far, to be added to. Undefined where
+  // the input needs none.
+  struct Target {
+    Tensor tensor;
+    bool accumulate = false;
+  };
+  Target into(int input, const Shape& shape, const Tensor& like) const;
 
  private:
   Graph& graph_;
@@ -124,6 +129,8 @@ class Graph {
 
   // Parameters that functions used while the graph recorded nothing are noted here: a recomputed segment will use them.
   void note_uses(std::vector<Parameter*>* uses) { noted_ = uses; }
+  // True in the first run of a recomputed segment: what it was given must stay as it is.
+  bool will_run_again() const { return noted_ != nullptr; }
 
  private:
   friend class NodeGradients;

@@ -1,0 +1,52 @@
+// Linear maps, differentiable, with LoRA (Hu et al. 2021). Rows are tokens: y = x W^T + b.
+#pragma once
+
+#include <vector>
+
+#include "core/graph.hpp"
+#include "ops/kernels/kernels.hpp"
+
+namespace skymm {
+
+// A low-rank addition to a linear map: y += scaling * dropout(x) A^T B^T. a: [r, in], b: [out, r].
+struct LoraTerm {
+  Parameter* a = nullptr;
+  Parameter* b = nullptr;
+  float scaling = 1.0F;
+  float dropout = 0.0F;  // of x, while training
+  RandomKey random;      // of the dropout
+};
+
+// One of the maps that share an input: `out` columns of their common output. Its weight [out, in] and bias [out] are
+// the rows from first_row on of parameters (of any shape whose rows are `in` elements); both may be null.
+struct LinearTerm {
+  std::int64_t out = 0;
+  Parameter* weight = nullptr;
+  Parameter* bias = nullptr;
+  std::int64_t first_row = 0;
+  std::int64_t lora = -1;  // its place in LinearMaps::loras; -1: none
+};
+
+// Maps that share an input, as one product.
+struct LinearMaps {
+  LinearWeightPtr weight;  // [sum of outs, in]: the terms' weights, one after the other
+  Tensor bias;             // [sum of outs] or undefined
+  std::vector<LinearTerm> terms;
+  std::vector<LoraTerm> loras;  // in the order of terms
+  Tensor lora_a;                // [sum of ranks, in]: their A's as one tensor that the parameters view; or undefined
+  Tensor row_ids;               // for dropout
+};
+
+// x: [T, in] -> [T, sum of outs].
+Variable linear(const Variable& x, const LinearMaps& maps, Activation activation = Activation::none);
+
+// residual + linear(x, maps). Where no gradient passes through, `residual` is consumed: its tensor becomes the result.
+Variable add_linear(const Variable& residual, const Variable& x, const LinearMaps& maps);
+
+// y = x matrix, matrix: [in, out].
+Variable matmul(const Variable& x, Parameter& matrix);
+
+// z = factor x y^T, x: [m, k], y: [n, k].
+Variable matmul_transposed(const Variable& x, const Variable& y, float factor = 1.0F);
+
+}  // namespace skymm

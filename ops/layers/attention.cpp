@@ -1,0 +1,58 @@
+#include "ops/layers/attention.hpp"
+
+#include <cmath>
+#include <vector>
+
+namespace skymm {
+
+Tensor uniform_offsets(std::int64_t count, std::int64_t length, Device& device) {
+  std::vector<std::int32_t> offsets(static_cast<std::size_t>(count + 1));
+  for (std::int64_t i = 0; i <= count; ++i)
+    offsets[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(i * length);
+  return Tensor::from(offsets, {count + 1}, device);
+}
+
+SelfAttention::SelfAttention(const SelfAttentionOptions& options, DType dtype, Device& device)
+    : options_(options),
+      qkv_(options.width,
+           {{"q_proj", options.heads.queries * options.heads.width},
+            {"k_proj", options.heads.keys_values * options.heads.width},
+            {"v_proj", options.heads.keys_values * options.heads.width}},
+           options.bias, dtype, device),
+      output_(options.heads.queries * options.heads.width, {{options.output, options.width}}, options.bias, dtype,
+              device) {}
+
+Variable SelfAttention::heads(const Variable& x, const Context& context) {
+  AttentionShape shape = context.attention;
+  shape.scale = 1.0F / std::sqrt(static_cast<float>(options_.heads.width));
+  const Rotary rotary = options_.theta > 0 ? Rotary{context.positions, options_.theta} : Rotary{};
+  return self_attention(qkv_.forward(x, context), options_.heads, shape, rotary);
+}
+
+void SelfAttention::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+  qkv_.visit(prefix, visitor);
+  output_.visit(prefix, visitor);
+}
+
+int SelfAttention::add_lora(const std::string& prefix, const LoraOptions& options) {
+  return qkv_.add_lora(prefix, options) + output_.add_lora(prefix, options);
+}
+
+void SelfAttention::freeze(Packing packing) {
+  qkv_.freeze(packing);
+  output_.freeze(packing);
+}
+
+void SelfAttention::merge(bool in) {
+  for (Linear* layer : {&qkv_, &output_}) in ? layer->merge() : layer->unmerge();
+}
+
+AttentionShape CrossAttentionShape::shape(float scale, Device& device) const {
+  return {.query_offsets = uniform_offsets(sequences, queries, device),
+          .key_offsets = uniform_offsets(sequences, keys, device),
+          .max_queries = queries,
+          .max_keys = keys,
+          .scale = scale};
+}
+
+}  // namespace skymm

@@ -1,0 +1,75 @@
+#include "ops/layers/blocks.hpp"
+
+#include "ops/functions/activation.hpp"
+
+namespace skymm {
+
+DecoderBlock::DecoderBlock(const DecoderBlockOptions& options, DType dtype, Device& device)
+    : input_norm_(options.width, options.eps, dtype, device),
+      post_attention_norm_(options.width, options.eps, dtype, device),
+      attention_({.width = options.width, .heads = options.heads, .theta = options.theta}, dtype, device),
+      gate_up_(options.width, {{"gate_proj", options.ffn}, {"up_proj", options.ffn}}, false, dtype, device),
+      down_(options.ffn, {{"down_proj", options.width}}, false, dtype, device) {}
+
+Variable DecoderBlock::forward(const Variable& x, const Context& context) {
+  const auto [h, y] = post_attention_norm_.forward(x, attention_.forward(input_norm_.forward(x), context));
+  return down_.add_to(h, swiglu(gate_up_.forward(y, context)), context);
+}
+
+void DecoderBlock::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+  input_norm_.visit(qualified(prefix, "input_layernorm"), visitor);
+  attention_.visit(qualified(prefix, "self_attn"), visitor);
+  post_attention_norm_.visit(qualified(prefix, "post_attention_layernorm"), visitor);
+  gate_up_.visit(qualified(prefix, "mlp"), visitor);
+  down_.visit(qualified(prefix, "mlp"), visitor);
+}
+
+int DecoderBlock::add_lora(const std::string& prefix, const LoraOptions& options) {
+  const std::string mlp = qualified(prefix, "mlp");
+  return attention_.add_lora(qualified(prefix, "self_attn"), options) + gate_up_.add_lora(mlp, options) +
+         down_.add_lora(mlp, options);
+}
+
+void DecoderBlock::freeze(Packing packing) {
+  attention_.freeze(packing);
+  gate_up_.freeze(packing);
+  down_.freeze(packing);
+}
+
+void DecoderBlock::merge(bool in) {
+  attention_.merge(in);
+  for (Linear* layer : {&gate_up_, &down_}) in ? layer->merge() : layer->unmerge();
+}
+
+VisionBlock::VisionBlock(const VisionBlockOptions& options, DType dtype, Device& device)
+    : norm1_(options.width, options.eps, dtype, device),
+      norm2_(options.width, options.eps, dtype, device),
+      attention_({.width = options.width,
+                  .heads = {options.heads, options.heads, options.width / options.heads},
+                  .bias = true,
+                  .output = "out_proj"},
+                 dtype, device),
+      fc1_(options.width, {{"fc1", options.ffn}}, true, dtype, device),
+      fc2_(options.ffn, {{"fc2", options.width}}, true, dtype, device),
+      activation_(options.activation) {}
+
+Variable VisionBlock::forward(const Variable& x, const Context& context) {
+  const Variable h = attention_.add_to(x, norm1_.forward(x), context);
+  return fc2_.add_to(h, fc1_.forward(norm2_.forward(h), context, activation_), context);
+}
+
+void VisionBlock::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+  norm1_.visit(qualified(prefix, "layer_norm1"), visitor);
+  attention_.visit(qualified(prefix, "self_attn"), visitor);
+  norm2_.visit(qualified(prefix, "layer_norm2"), visitor);
+  fc1_.visit(qualified(prefix, "mlp"), visitor);
+  fc2_.visit(qualified(prefix, "mlp"), visitor);
+}
+
+void VisionBlock::freeze(Packing packing) {
+  attention_.freeze(packing);
+  fc1_.freeze(packing);
+  fc2_.freeze(packing);
+}
+
+}  // namespace skymm

@@ -1,0 +1,26 @@
+// Initial weights. Each parameter has a random stream of its own, named by the seed and its qualified name, so that
+// they are the same however a model is cut over ranks.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/parameter.hpp"
+#include "core/random.hpp"
+
+namespace skymm {
+
+// FNV-1a; the same on every machine.
+std::uint64_t stable_hash(std::string_view text);
+
+// By the parameter's name and shape:
+//   ...lora_A.weight      uniform in +-1 / sqrt(in): Kaiming's with a = sqrt 5
+//   ...lora_B.weight      zero
+//   vectors               weights (of norms) one, biases zero, others (a class token) normal of deviation 0.02
+//   embeddings, queries   normal of deviation 0.02
+//   other matrices        normal of deviation 1 / sqrt(in)
+// Parameters without a value (packed away) are left alone.
+void initialize(const std::string& name, Parameter& parameter, std::uint64_t seed);
+void initialize(Module& module, std::uint64_t seed);
+
+}  // namespace skymm

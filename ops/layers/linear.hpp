@@ -1,0 +1,79 @@
+// A linear layer, or several that share an input and so run as one product (q, k and v; gate and up). Each part keeps
+// its own name, weight, bias and, where chosen, LoRA.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/parameter.hpp"
+#include "ops/functions/linear.hpp"
+#include "ops/layers/context.hpp"
+
+namespace skymm {
+
+struct LoraOptions {
+  std::int64_t rank = 0;  // 0: no LoRA
+  float alpha = 16.0F;
+  float dropout = 0.0F;
+  bool rank_stabilized = false;      // scaling alpha / sqrt(rank) (Kalajdzievski 2023), not alpha / rank
+  std::vector<std::string> targets;  // names of linear layers, "q_proj"; empty: all of the decoder but the head
+};
+
+class Linear final : public Module {
+ public:
+  struct Part {
+    std::string name;
+    std::int64_t out = 0;
+    Shape weight_shape = {};  // [out, in] unless given; rows of `in` elements in any case
+  };
+
+  Linear(std::int64_t in, std::vector<Part> parts, bool bias, DType dtype, Device& device);
+  Linear(const Linear&) = delete;
+  Linear& operator=(const Linear&) = delete;
+
+  // x [T, in] -> [T, sum of outs], the parts side by side.
+  Variable forward(const Variable& x, const Context& context, Activation activation = Activation::none);
+  // residual + forward(x); may consume `residual` (see add_linear).
+  Variable add_to(const Variable& residual, const Variable& x, const Context& context);
+
+  // Gives LoRA to the parts that the options name; returns how many. `prefix` is the layer's own, as visit gets it: the
+  // names decide the dropout's random numbers.
+  int add_lora(const std::string& prefix, const LoraOptions& options);
+
+  // Says that the base weights will not train: brings them into the form that computes fastest. With Packing::none they
+  // stay plain; otherwise Parameter::value is released.
+  void freeze(Packing packing);
+
+  // Adds the low-rank terms to the base weights and stops computing them, and the opposite. Twice is an Error.
+  void merge();
+  void unmerge();
+
+  // "prefix.q_proj.weight", ".bias", ".lora_A.weight", ".lora_B.weight", part by part.
+  void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
+
+ private:
+  struct Lora {
+    Parameter a, b;
+    float scaling = 1.0F, dropout = 0.0F;
+    std::uint32_t operation = 0;
+  };
+  struct Entry {
+    Part part;
+    Parameter weight, bias;
+    std::unique_ptr<Lora> lora;
+  };
+
+  LinearMaps maps(const Context& context);
+  void add_low_rank_to_weight(float sign);
+
+  std::int64_t in_;
+  std::vector<Entry> entries_;
+  Tensor plain_;  // [sum of outs, in]; the parts' values are its rows. Undefined once packed.
+  Tensor bias_;
+  Tensor lora_a_;  // [sum of ranks, in]; the A's are its rows
+  LinearWeightPtr weight_;
+  Packing packing_ = Packing::none;
+  bool merged_ = false;
+};
+
+}  // namespace skymm
