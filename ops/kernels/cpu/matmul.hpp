@@ -1,0 +1,70 @@
+// Matrix products over raw memory, by oneDNN: what gemm.cpp and linear.cpp enqueue. Everything here runs at once, on
+// the calling thread and OpenMP's. Primitives are kept by shape, so that a call costs a look-up.
+#pragma once
+
+#include <memory>
+
+#include "ops/kernels/kernels.hpp"
+
+namespace skymm {
+
+// [batch, rows, cols] in memory; steps in elements. One of row_step and col_step is 1.
+struct Matrix {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t rows = 0, cols = 0;
+  std::int64_t row_step = 0, col_step = 1;
+  std::int64_t batch = 1, batch_step = 0;
+
+  Matrix transposed() const {
+    Matrix x = *this;
+    std::swap(x.rows, x.cols);
+    std::swap(x.row_step, x.col_step);
+    return x;
+  }
+};
+
+// The matrix, or batch of matrices, that x is. Throws Error, in the name of `primitive` and `name`, unless x is f32 or
+// bf16, of rank 2 (or 3 where `batched`), and adjacent in one of its last two dimensions.
+Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched = false);
+// The same, and the elements of a row are adjacent.
+Matrix row_matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched = false);
+
+// c = activation(alpha a b + bias) (+ c where accumulate; then activation is none). bias [c.cols] or null.
+struct Epilogue {
+  float alpha = 1.0F;
+  bool accumulate = false;
+  Activation activation = Activation::none;
+  const void* bias = nullptr;
+  DType bias_dtype = DType::f32;
+};
+
+// A right operand [k, n] in the layout that oneDNN multiplies fastest; one layout serves every number of rows. Where
+// the instruction set has no better layout than the plain one, it is a plain copy.
+class PackedMatrix {
+ public:
+  PackedMatrix(std::int64_t k, std::int64_t n, DType dtype);
+  ~PackedMatrix();
+  PackedMatrix(const PackedMatrix&) = delete;
+  PackedMatrix& operator=(const PackedMatrix&) = delete;
+
+  void pack(const Matrix& b) const;    // b [k, n] -> this
+  void unpack(const Matrix& b) const;  // this -> b
+  bool is_plain() const;               // as() may be used
+  Matrix as() const;                   // the plain copy, [k, n]
+  const Tensor& storage() const { return storage_; }
+
+ private:
+  friend void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilogue& epilogue);
+  struct Layout;
+  std::int64_t k_, n_;
+  DType dtype_;
+  std::unique_ptr<Layout> layout_;
+  Tensor storage_;  // u8
+};
+
+// a [m, k], b [k, n], c [m, n]; a and b of one dtype; c f32 or theirs, adjacent in its rows. Any of m, n, k may be 0.
+void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue = {});
+void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilogue& epilogue = {});
+
+}  // namespace skymm
