@@ -79,7 +79,7 @@ class PackedWeight final : public CpuLinearWeight {
       const auto right = [](const PackedMatrix& w) -> const PackedMatrix& { return w; };
       enqueue(dy, right, gradient_, Tensor(), Activation::none, dx, accumulate);
     } else if (forward_->is_plain()) {
-      const auto right = [](const PackedMatrix& w) { return w.as().transposed(); };
+      const auto right = [](const PackedMatrix& w) { return w.as_plain().transposed(); };
       enqueue(dy, right, forward_, Tensor(), Activation::none, dx, accumulate);
     } else {  // packed for forward only: unpacked for this call
       const auto weight = std::make_shared<const Tensor>(plain());

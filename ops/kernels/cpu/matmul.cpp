@@ -30,8 +30,7 @@ Memory::desc desc_of(const Matrix& x) {
   // oneDNN reads a stride also where there is but one row, column or matrix: give it one that fits.
   const std::int64_t row_step = x.rows > 1 ? x.row_step : x.col_step == 1 ? x.cols : 1;
   const std::int64_t col_step = x.cols > 1 ? x.col_step : x.row_step == 1 ? x.rows : 1;
-  if (x.batch == 1) return {{x.rows, x.cols}, type_of(x.dtype), Memory::dims{row_step, col_step}};
-  return {{x.batch, x.rows, x.cols}, type_of(x.dtype), Memory::dims{x.batch_step, row_step, col_step}};
+  return {{x.rows, x.cols}, type_of(x.dtype), Memory::dims{row_step, col_step}};
 }
 
 struct Primitive {
@@ -40,7 +39,7 @@ struct Primitive {
 };
 
 // All that a primitive depends on, as words.
-using Key = std::array<std::int64_t, 16>;
+using Key = std::array<std::int64_t, 10>;
 struct KeyHash {
   std::size_t operator()(const Key& key) const {
     std::uint64_t hash = 1469598103934665603ULL;
@@ -53,27 +52,12 @@ struct KeyHash {
 };
 
 Key key_of(const Matrix& a, const Matrix& b, bool packed, const Matrix& c, const Epilogue& e) {
-  const auto steps = [](const Matrix& x) { return x.row_step << 1 | (x.col_step == 1 ? 1 : 0); };
   const std::int64_t flags = static_cast<std::int64_t>(a.dtype) | static_cast<std::int64_t>(c.dtype) << 8 |
                              static_cast<std::int64_t>(e.bias_dtype) << 16 |
                              static_cast<std::int64_t>(e.activation) << 24 | std::int64_t{e.bias != nullptr} << 32 |
                              std::int64_t{e.accumulate} << 33 | std::int64_t{packed} << 34;
-  return {a.batch,
-          a.rows,
-          a.cols,
-          b.cols,
-          steps(a),
-          a.col_step,
-          a.batch_step,
-          packed ? 0 : steps(b),
-          b.col_step,
-          b.batch_step,
-          steps(c),
-          c.batch_step,
-          std::int64_t{std::bit_cast<std::int32_t>(e.alpha)},
-          flags,
-          omp_get_max_threads(),
-          0};
+  return {a.rows,     a.cols,     b.cols,     a.row_step, a.col_step,
+          b.row_step, b.col_step, c.row_step, flags,      std::int64_t{std::bit_cast<std::int32_t>(e.alpha)}};
 }
 
 void append_activation(dnnl::post_ops& ops, Activation activation) {
@@ -108,9 +92,7 @@ std::shared_ptr<const Primitive> make_primitive(const Matrix& a, const Memory::d
   made->a = desc_of(a);
   made->c = desc_of(c);
   if (e.bias != nullptr) {
-    Memory::dims dims{1, c.cols};
-    if (c.batch > 1) dims.insert(dims.begin(), 1);
-    made->bias = {dims, type_of(e.bias_dtype), c.batch > 1 ? Memory::format_tag::abc : Memory::format_tag::ab};
+    made->bias = {{1, c.cols}, type_of(e.bias_dtype), Memory::format_tag::ab};
   }
   const dnnl::matmul::desc what =
       e.bias != nullptr ? dnnl::matmul::desc(made->a, b, made->bias, made->c) : dnnl::matmul::desc(made->a, b, made->c);
@@ -151,16 +133,35 @@ void* scratch(std::size_t bytes) {
   return kept.raw();
 }
 
-void run(const Primitive& p, const Matrix& a, void* b, const Matrix& c, const Epilogue& e) {
+// oneDNN splits its work over as many threads as OpenMP would give this one: one, while this lives.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
+// One block of c, by this thread; `packed` is the layout of b where it is packed.
+void multiply_block(const Matrix& a, const Matrix& b, const Memory::desc* packed, const Matrix& c, const Epilogue& e) {
+  const OneThread one;
+  const std::shared_ptr<const Primitive> p = primitive_for(a, b, packed, c, e);
   thread_local dnnl::stream stream(engine());
-  std::unordered_map<int, Memory> arguments{{DNNL_ARG_SRC, Memory(p.a, engine(), a.data)},
-                                            {DNNL_ARG_WEIGHTS, Memory(p.b, engine(), b)},
-                                            {DNNL_ARG_DST, Memory(p.c, engine(), c.data)}};
-  if (e.bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, Memory(p.bias, engine(), const_cast<void*>(e.bias)));
-  if (const std::size_t bytes = p.scratchpad.get_size(); bytes > 0) {
-    arguments.emplace(DNNL_ARG_SCRATCHPAD, Memory(p.scratchpad, engine(), scratch(bytes)));
+  std::unordered_map<int, Memory> arguments{{DNNL_ARG_SRC, Memory(p->a, engine(), a.data)},
+                                            {DNNL_ARG_WEIGHTS, Memory(p->b, engine(), b.data)},
+                                            {DNNL_ARG_DST, Memory(p->c, engine(), c.data)}};
+  if (e.bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, Memory(p->bias, engine(), const_cast<void*>(e.bias)));
+  if (const std::size_t bytes = p->scratchpad.get_size(); bytes > 0) {
+    arguments.emplace(DNNL_ARG_SCRATCHPAD, Memory(p->scratchpad, engine(), scratch(bytes)));
   }
-  p.matmul.execute(stream, arguments);
+  p->matmul.execute(stream, arguments);
+}
+
+void multiply_plain(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e) {
+  multiply_block(a, b, nullptr, c, e);
 }
 
 // oneDNN refuses bf16 below AVX-512.
@@ -169,64 +170,134 @@ bool multiplies(DType dtype) {
   return dtype == DType::f32 || avx512;
 }
 
-// Where nothing is multiplied: true, and c is what bias and activation make of zero.
+constexpr std::int64_t panel_cols = 256;  // at most, of b and c in one block
+constexpr std::int64_t column_unit = 64;  // panels are a multiple of it: the widest block of oneDNN's layouts
+constexpr std::int64_t row_unit = 32;
+
+std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// [0, n) in pieces of nearly one size: multiples of `unit`, and at most `most` (itself one).
+std::int64_t piece_of(std::int64_t n, std::int64_t most, std::int64_t unit) {
+  const std::int64_t pieces = std::max<std::int64_t>(1, (n + most - 1) / most);
+  return std::max(unit, round_up((n + pieces - 1) / pieces, unit));
+}
+
+// Rows of c in one block: enough work to pay for a thread, little enough to keep many threads busy.
+std::int64_t rows_of_block(std::int64_t rows, std::int64_t k, std::int64_t cols, std::int64_t least) {
+  constexpr std::int64_t multiplications = 8 << 20;
+  return piece_of(rows, std::max(least, round_up(multiplications / (k * cols), row_unit)), row_unit);
+}
+
+Epilogue epilogue_of(const Epilogue& e, std::int64_t column) {
+  Epilogue part = e;
+  if (e.bias != nullptr) {
+    part.bias = static_cast<const char*>(e.bias) + column * static_cast<std::int64_t>(size_of(e.bias_dtype));
+  }
+  return part;
+}
+
+// block(member of the batch, first row, last row, first column, last column) for all blocks of c.
+template <class F>
+void each_block(const Matrix& c, std::int64_t k, std::int64_t rows, std::int64_t cols, F block) {
+  const std::int64_t down = (c.rows + rows - 1) / rows, across = (c.cols + cols - 1) / cols;
+  parallel_for(c.batch * across * down, c.batch * c.rows * c.cols * k / 16, [&](std::int64_t i) {
+    const std::int64_t row = i % down * rows, col = i / down % across * cols;
+    block(i / down / across, row, std::min(c.rows, row + rows), col, std::min(c.cols, col + cols));
+  });
+}
+
+// Where nothing is multiplied c is what bias and activation make of zero.
 bool is_trivial(const Matrix& a, const Matrix& c) { return c.batch == 0 || c.rows == 0 || c.cols == 0 || a.cols == 0; }
 
 }  // namespace
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e) {
   if (is_trivial(a, c)) return finish_empty(c, e);
-  if (!multiplies(a.dtype)) return matmul_widened(a, b, c, e);
-  run(*primitive_for(a, b, nullptr, c, e), a, b.data, c, e);
+  const std::int64_t cols = piece_of(c.cols, panel_cols, column_unit);
+  const std::int64_t rows = rows_of_block(c.rows, a.cols, std::min(cols, c.cols), 256);
+  each_block(c, a.cols, rows, cols,
+             [&](std::int64_t member, std::int64_t row, std::int64_t end_row, std::int64_t col, std::int64_t end_col) {
+               const Matrix left = a.member(member).rows_of(row, end_row);
+               const Matrix right = b.member(member).cols_of(col, end_col);
+               const Matrix target = c.member(member).rows_of(row, end_row).cols_of(col, end_col);
+               multiplies(a.dtype) ? multiply_plain(left, right, target, epilogue_of(e, col))
+                                   : multiply_widened(left, right, target, epilogue_of(e, col), multiply_plain);
+             });
 }
 
-struct PackedMatrix::Layout {
-  Memory::desc desc;
+struct PackedMatrix::Panels {
   bool plain = false;
+  std::int64_t cols = 0;     // of all panels but the last
+  Memory::desc whole, last;  // layout of a panel, and of the last
+  std::int64_t step = 0;     // bytes from panel to panel
+  std::int64_t count = 0;
 };
 
 PackedMatrix::PackedMatrix(std::int64_t k, std::int64_t n, DType dtype)
-    : k_(k), n_(n), dtype_(dtype), layout_(std::make_unique<Layout>()) {
-  constexpr std::int64_t typical_rows = 256;
-  const auto plain = Memory::desc({k, n}, type_of(dtype), Memory::dims{1, std::max<std::int64_t>(k, 1)});
-  layout_->desc = plain;
-  if (k > 0 && n > 0 && multiplies(dtype)) {
-    const Memory::desc any({k, n}, type_of(dtype), Memory::format_tag::any);
-    const auto a = Memory::desc({typical_rows, k}, type_of(dtype), Memory::format_tag::ab);
-    const auto c = Memory::desc({typical_rows, n}, type_of(dtype), Memory::format_tag::ab);
-    const dnnl::matmul::primitive_desc best(dnnl::matmul::desc(a, any, c), engine());
-    layout_->desc = best.weights_desc();
+    : k_(k), n_(n), dtype_(dtype), panels_(std::make_unique<Panels>()) {
+  Panels& p = *panels_;
+  const auto layout = [&](std::int64_t cols) {
+    constexpr std::int64_t typical_rows = 128;
+    const OneThread one;
+    const Memory::desc a({typical_rows, k}, type_of(dtype), Memory::format_tag::ab);
+    const Memory::desc any({k, cols}, type_of(dtype), Memory::format_tag::any);
+    const Memory::desc c({typical_rows, cols}, type_of(dtype), Memory::format_tag::ab);
+    return dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, any, c), engine()).weights_desc();
+  };
+  p.cols = piece_of(n, panel_cols, column_unit);
+  p.count = (n + p.cols - 1) / p.cols;
+  p.plain = k == 0 || n == 0 || !multiplies(dtype);
+  if (!p.plain) {
+    p.last = layout(n - (p.count - 1) * p.cols);
+    p.whole = p.count > 1 ? layout(p.cols) : p.last;
+    const auto is_dense = [&](const Memory::desc& x) {
+      return x.data.format_kind == dnnl_blocked && x.data.format_desc.blocking.inner_nblks == 0;
+    };
+    p.plain = is_dense(p.whole) && is_dense(p.last);
+    p.step = round_up(static_cast<std::int64_t>(p.whole.get_size()), 64);
   }
-  const Memory::desc row_major({k, n}, type_of(dtype), Memory::dims{std::max<std::int64_t>(n, 1), 1});
-  if (layout_->desc == row_major) layout_->desc = plain;
-  layout_->plain = layout_->desc == plain;
-  storage_ = Tensor::empty({static_cast<std::int64_t>(layout_->desc.get_size())}, DType::u8);
+  const std::int64_t bytes = p.plain ? k * n * static_cast<std::int64_t>(size_of(dtype))
+                                     : p.step * (p.count - 1) + static_cast<std::int64_t>(p.last.get_size());
+  storage_ = Tensor::empty({bytes}, DType::u8);
 }
 
 PackedMatrix::~PackedMatrix() = default;
 
-bool PackedMatrix::is_plain() const { return layout_->plain; }
+bool PackedMatrix::is_plain() const { return panels_->plain; }
 
-Matrix PackedMatrix::as() const { return {storage_.raw(), dtype_, k_, n_, 1, std::max<std::int64_t>(k_, 1)}; }
+Matrix PackedMatrix::as_plain() const { return {storage_.raw(), dtype_, k_, n_, 1, std::max<std::int64_t>(k_, 1)}; }
 
-void PackedMatrix::pack(const Matrix& b) const {
+void PackedMatrix::reorder(const Matrix& b, bool pack) const {
   if (k_ == 0 || n_ == 0) return;
-  Memory from(desc_of(b), engine(), b.data), to(layout_->desc, engine(), storage_.raw());
-  dnnl::stream stream(engine());
-  dnnl::reorder(from, to).execute(stream, from, to);
-}
-
-void PackedMatrix::unpack(const Matrix& b) const {
-  if (k_ == 0 || n_ == 0) return;
-  Memory from(layout_->desc, engine(), storage_.raw()), to(desc_of(b), engine(), b.data);
-  dnnl::stream stream(engine());
-  dnnl::reorder(from, to).execute(stream, from, to);
+  const Panels& p = *panels_;
+  const auto move = [](Memory from, Memory to) {
+    dnnl::stream stream(engine());
+    dnnl::reorder(from, to).execute(stream, from, to);
+  };
+  const std::int64_t cols = p.plain ? n_ : p.cols;
+  for (std::int64_t i = 0; i * cols < n_; ++i) {
+    const Matrix part = b.cols_of(i * cols, std::min(n_, (i + 1) * cols));
+    const Memory plain(desc_of(part), engine(), part.data);
+    const Memory packed(p.plain           ? desc_of(as_plain())
+                        : i + 1 < p.count ? p.whole
+                                          : p.last,
+                        engine(), static_cast<char*>(storage_.raw()) + i * p.step);
+    pack ? move(plain, packed) : move(packed, plain);
+  }
 }
 
 void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilogue& e) {
-  if (b.is_plain()) return matmul(a, b.as(), c, e);
+  if (b.is_plain()) return matmul(a, b.as_plain(), c, e);
   if (is_trivial(a, c)) return finish_empty(c, e);
-  run(*primitive_for(a, b.as(), &b.layout_->desc, c, e), a, b.storage_.raw(), c, e);
+  const PackedMatrix::Panels& p = *b.panels_;
+  const std::int64_t rows = rows_of_block(c.rows, a.cols, std::min(p.cols, c.cols), 64);
+  each_block(c, a.cols, rows, p.cols,
+             [&](std::int64_t, std::int64_t row, std::int64_t end_row, std::int64_t col, std::int64_t end_col) {
+               const std::int64_t panel = col / p.cols;
+               Matrix right{static_cast<char*>(b.storage_.raw()) + panel * p.step, a.dtype, a.cols, end_col - col};
+               multiply_block(a.rows_of(row, end_row), right, panel + 1 < p.count ? &p.whole : &p.last,
+                              c.rows_of(row, end_row).cols_of(col, end_col), epilogue_of(e, col));
+             });
 }
 
 namespace {

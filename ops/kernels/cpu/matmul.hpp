@@ -1,5 +1,6 @@
 // Matrix products over raw memory, by oneDNN: what gemm.cpp and linear.cpp enqueue. Everything here runs at once, on
-// the calling thread and OpenMP's. Primitives are kept by shape, so that a call costs a look-up.
+// the calling thread and OpenMP's: in blocks that depend on the shapes alone, each by one thread, because oneDNN's own
+// split over threads changes the order of sums.
 #pragma once
 
 #include <memory>
@@ -22,6 +23,22 @@ struct Matrix {
     std::swap(x.row_step, x.col_step);
     return x;
   }
+  Matrix rows_of(std::int64_t begin, std::int64_t end) const {
+    Matrix x = *this;
+    x.data = at(begin * row_step);
+    x.rows = end - begin;
+    return x;
+  }
+  Matrix cols_of(std::int64_t begin, std::int64_t end) const { return transposed().rows_of(begin, end).transposed(); }
+  Matrix member(std::int64_t i) const {  // of the batch
+    Matrix x = *this;
+    x.data = at(i * batch_step);
+    x.batch = 1;
+    return x;
+  }
+  void* at(std::int64_t elements) const {
+    return static_cast<char*>(data) + elements * static_cast<std::int64_t>(size_of(dtype));
+  }
 };
 
 // The matrix, or batch of matrices, that x is. Throws Error, in the name of `primitive` and `name`, unless x is f32 or
@@ -39,8 +56,8 @@ struct Epilogue {
   DType bias_dtype = DType::f32;
 };
 
-// A right operand [k, n] in the layout that oneDNN multiplies fastest; one layout serves every number of rows. Where
-// the instruction set has no better layout than the plain one, it is a plain copy.
+// A right operand [k, n] in the layout that oneDNN multiplies fastest, by panels of columns; one layout serves every
+// number of rows. Where the instruction set has no better layout than the plain one, it is a plain copy.
 class PackedMatrix {
  public:
   PackedMatrix(std::int64_t k, std::int64_t n, DType dtype);
@@ -48,18 +65,19 @@ class PackedMatrix {
   PackedMatrix(const PackedMatrix&) = delete;
   PackedMatrix& operator=(const PackedMatrix&) = delete;
 
-  void pack(const Matrix& b) const;    // b [k, n] -> this
-  void unpack(const Matrix& b) const;  // this -> b
-  bool is_plain() const;               // as() may be used
-  Matrix as() const;                   // the plain copy, [k, n]
+  void pack(const Matrix& b) const { reorder(b, true); }     // b [k, n] -> this
+  void unpack(const Matrix& b) const { reorder(b, false); }  // this -> b
+  bool is_plain() const;                                     // as_plain() may be used
+  Matrix as_plain() const;                                   // [k, n]
   const Tensor& storage() const { return storage_; }
 
  private:
   friend void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilogue& epilogue);
-  struct Layout;
+  struct Panels;
+  void reorder(const Matrix& b, bool pack) const;
   std::int64_t k_, n_;
   DType dtype_;
-  std::unique_ptr<Layout> layout_;
+  std::unique_ptr<Panels> panels_;
   Tensor storage_;  // u8
 };
 

@@ -1,33 +1,25 @@
 #include "ops/kernels/cpu/matmul_wide.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
-
-#include "core/error.hpp"
-#include "ops/kernels/cpu/launch.hpp"
 
 namespace skymm {
 namespace {
 
-constexpr std::int64_t panel_columns = 256;
-
-struct Wide {
-  Tensor storage;
-  Matrix matrix;
-};
-
-// An f32 matrix of x's shape and order of dimensions, dense.
-Wide dense(const Matrix& x) {
-  Wide wide;
-  {
+// An f32 matrix of x's shape and order of dimensions, dense, in memory that this thread keeps under `slot`.
+Matrix dense(const Matrix& x, int slot) {
+  thread_local std::array<Tensor, 4> kept;
+  Tensor& memory = kept[slot];
+  const std::int64_t n = x.rows * x.cols;
+  if (!memory.defined() || memory.numel() < n) {
     const PurposeScope purpose(Purpose::workspace);
-    wide.storage = Tensor::empty({x.batch, x.rows, x.cols}, DType::f32);
+    memory = Tensor();
+    memory = Tensor::empty({n}, DType::f32);
   }
   const bool by_rows = x.col_step == 1;
-  wide.matrix = {wide.storage.raw(),   DType::f32,           x.rows,  x.cols,
-                 by_rows ? x.cols : 1, by_rows ? 1 : x.rows, x.batch, x.rows * x.cols};
-  return wide;
+  return {memory.raw(), DType::f32, x.rows, x.cols, by_rows ? x.cols : 1, by_rows ? 1 : x.rows};
 }
 
 // f(from, to, n) on each adjacent run of two matrices of one shape and order.
@@ -37,32 +29,23 @@ void each_run(const Matrix& from, const Matrix& to, F f) {
   const std::int64_t runs = by_rows ? from.rows : from.cols, n = by_rows ? from.cols : from.rows;
   const std::int64_t from_step = by_rows ? from.row_step : from.col_step;
   const std::int64_t to_step = by_rows ? to.row_step : to.col_step;
-  parallel_blocks(from.batch * runs, std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(n, 1)),
-                  from.batch * runs * n, [&](std::int64_t begin, std::int64_t end) {
-                    for (std::int64_t i = begin; i < end; ++i) {
-                      f(static_cast<const From*>(from.data) + i / runs * from.batch_step + i % runs * from_step,
-                        static_cast<To*>(to.data) + i / runs * to.batch_step + i % runs * to_step, n);
-                    }
-                  });
+  for (std::int64_t i = 0; i < runs; ++i) {
+    f(static_cast<const From*>(from.data) + i * from_step, static_cast<To*>(to.data) + i * to_step, n);
+  }
 }
 
-void widen(const Matrix& from, const Matrix& to) {
+Matrix widen(const Matrix& from, int slot) {
+  const Matrix to = dense(from, slot);
   each_run<BFloat16, float>(from, to, [](const BFloat16* x, float* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = static_cast<float>(x[i]);
   });
+  return to;
 }
 
 void narrow(const Matrix& from, const Matrix& to) {
   each_run<float, BFloat16>(from, to, [](const float* x, BFloat16* y, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) y[i] = BFloat16(x[i]);
   });
-}
-
-Matrix columns(const Matrix& x, std::int64_t begin, std::int64_t end) {
-  Matrix part = x;
-  part.data = static_cast<char*>(x.data) + begin * x.col_step * static_cast<std::int64_t>(size_of(x.dtype));
-  part.cols = end - begin;
-  return part;
 }
 
 float apply(Activation activation, float x) {
@@ -84,37 +67,18 @@ float apply(Activation activation, float x) {
 
 }  // namespace
 
-void matmul_widened(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue) {
-  const Wide wide_a = dense(a);
-  widen(a, wide_a.matrix);
-  for (std::int64_t begin = 0; begin < b.cols; begin += panel_columns) {
-    const std::int64_t end = std::min(b.cols, begin + panel_columns);
-    const Matrix part = columns(b, begin, end);
-    const Wide wide_b = dense(part);
-    widen(part, wide_b.matrix);
-
-    Epilogue e = epilogue;
-    if (e.bias != nullptr) {
-      e.bias = static_cast<const char*>(e.bias) + begin * static_cast<std::int64_t>(size_of(e.bias_dtype));
-    }
-    Wide wide_bias;
-    if (e.bias != nullptr && e.bias_dtype == DType::bf16) {
-      const Matrix bias{const_cast<void*>(e.bias), DType::bf16, 1, end - begin, end - begin, 1};
-      wide_bias = dense(bias);
-      widen(bias, wide_bias.matrix);
-      e.bias = wide_bias.matrix.data;
-      e.bias_dtype = DType::f32;
-    }
-    const Matrix target = columns(c, begin, end);
-    if (c.dtype == DType::f32) {
-      matmul(wide_a.matrix, wide_b.matrix, target, e);
-      continue;
-    }
-    const Wide wide_c = dense(target);
-    if (e.accumulate) widen(target, wide_c.matrix);
-    matmul(wide_a.matrix, wide_b.matrix, wide_c.matrix, e);
-    narrow(wide_c.matrix, target);
+void multiply_widened(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue,
+                      MultiplyBlock multiply) {
+  Epilogue e = epilogue;
+  if (e.bias != nullptr && e.bias_dtype == DType::bf16) {
+    e.bias = widen({const_cast<void*>(e.bias), DType::bf16, 1, c.cols, c.cols, 1}, 3).data;
+    e.bias_dtype = DType::f32;
   }
+  const Matrix wide_a = widen(a, 0), wide_b = widen(b, 1);
+  if (c.dtype == DType::f32) return multiply(wide_a, wide_b, c, e);
+  const Matrix wide_c = e.accumulate ? widen(c, 2) : dense(c, 2);
+  multiply(wide_a, wide_b, wide_c, e);
+  narrow(wide_c, c);
 }
 
 void finish_empty(const Matrix& c, const Epilogue& e) {

@@ -5,8 +5,11 @@
 
 namespace skymm {
 
-// As matmul of bf16 a and b: operands widened to f32, b by panels of columns, the result rounded once.
-void matmul_widened(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue);
+using MultiplyBlock = void (*)(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue);
+
+// One block of c = a b with bf16 operands, by this thread: widened to f32, multiplied by `multiply`, rounded once.
+void multiply_widened(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue,
+                      MultiplyBlock multiply);
 
 // As matmul where k = 0.
 void finish_empty(const Matrix& c, const Epilogue& epilogue);
