@@ -29,6 +29,22 @@ struct Sample {
   std::string annotations;  // JSON, the exact truth of a composed canvas; empty where there is none
 };
 
+// A numbered collection of samples: a data set, several joined, or a test's. Thread-safe.
+class SampleSource {
+ public:
+  virtual ~SampleSource() = default;
+  virtual std::int64_t size() const = 0;
+  // Throws Error where the sample is damaged.
+  virtual Sample read(std::int64_t index) const = 0;
+  virtual Language language(std::int64_t) const { return Language::none; }
+  // A cheap measure of the sample's length (bytes of text, pictures), by which work is dealt out evenly.
+  struct Extent {
+    std::int64_t text_bytes = 0;
+    int images = 0;
+  };
+  virtual Extent extent(std::int64_t) const { return {}; }
+};
+
 inline Part text_part(std::string text) { return {Part::Kind::text, std::move(text), -1}; }
 inline Part image_part(int image) { return {Part::Kind::image, {}, image}; }
 inline Part answer_part(std::string text, std::string task = {}, Polarity polarity = Polarity::none) {

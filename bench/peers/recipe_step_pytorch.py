@@ -228,6 +228,17 @@ def useful_gflop(shape, batch, blocks):
     return (vision + 2 * frozen + 3 * (lora + scores + perceiver)) / 1e9
 
 
+def gemm_gflop_per_second(dtype, size=1024):
+    """Speed of one large matrix product, best of three."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        seconds.append(time.perf_counter() - start)
+    return 2e-9 * size**3 / min(seconds)
+
+
 def timed_step(vision, resampler, decoder, optimizer, images, ids):
     """Runs one training step; returns (seconds of each phase, loss)."""
     marks = [time.perf_counter()]
@@ -247,6 +258,12 @@ def measure(arguments):
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
     dtype, shape = DTYPES[arguments.dtype], PRESETS[arguments.preset]
+    gemm = gemm_gflop_per_second(dtype)
+    if arguments.dtype == "f32" and gemm < 10 * arguments.threads:
+        raise SystemExit(
+            f"a matrix product runs at {gemm:.1f} GFLOP/s: this PyTorch has no fast BLAS, and no comparison with it "
+            "would be fair. On Debian: apt-get install libopenblas0-openmp"
+        )
     weights = Weights(dtype)
     vision = Vision(weights, arguments.vision_blocks)
     resampler, decoder = Perceiver(weights, shape.hidden), LoraDecoder(weights, shape)
@@ -273,6 +290,7 @@ def measure(arguments):
         "phase_ms": {n: round(1e3 * statistics.median(p[i] for p in phases), 1) for i, n in enumerate(names)},
         "gflop_per_step": round(gflop, 1),
         "gflop_per_second": {"median": round(gflop / median, 1), "best": round(gflop / best, 1)},
+        "gemm_gflop_per_second": round(gemm, 1),
         "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
         "trainable_parameters": sum(p.numel() for p in trainable),
         "loss": losses[-1],

@@ -1,0 +1,92 @@
+// Makes the micro-batches of each step on background threads, ahead of the trainer.
+//
+// Step s trains on the places [s B, (s + 1) B) of the mixture, whatever the number of ranks: the places are dealt to
+// ranks x micro-batches so that each gets as many samples, to one, and about the same length of text and pictures. The
+// deal follows from the places and the data set's index alone, so every rank makes it by itself. A bad sample leaves a
+// hole: no other takes its place, it is counted by reason and logged once.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+#include "io/batch.hpp"
+#include "io/pixels.hpp"
+#include "io/prompt.hpp"
+#include "io/sampler.hpp"
+
+namespace skymm {
+
+struct LoaderOptions {
+  std::int64_t global_batch = 32;     // samples of a step, over all ranks
+  std::int64_t micro_batch = 4;       // most samples of a micro-batch
+  int rank = 0, ranks = 1;            // data parallel
+  std::uint64_t seed = 0;             // of augmentation and the choice of negatives; the mixture has its own
+  bool augment = true;                // off for validation
+  bool wrap = true;                   // false: stop after one pass; later places are empty, not holes
+  double negative_share = 1.0;        // of turns about what is not in the picture
+  double max_bad_share = 0.05;        // of the samples seen; more is an Error ...
+  std::int64_t bad_share_after = 64;  // ... once so many were seen
+  int threads = 1;
+  int prefetch = 3;  // steps ahead
+};
+
+// Deals items of the given costs to bins: each gets as many, to one, and about the same cost; the dearest are dealt
+// first, each to the cheapest bin that has room. Returns the items of each bin, ascending. Ties by number.
+std::vector<std::vector<std::int32_t>> deal(const std::vector<std::int64_t>& costs, std::int64_t bins);
+
+class Loader {
+ public:
+  Loader(std::shared_ptr<const Mixture> mixture, PromptBuilder prompts, const ImageSpec& images,
+         const LoaderOptions& options, PixelReader read_pixels = load_pixels);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  // The next step's micro-batches; waits for them. Throws Error where too many samples are bad.
+  MicroBatches next();
+  void seek(std::int64_t step);  // next() gives this step, exactly as if the ones before had been asked for
+
+  std::int64_t step() const { return next_step_; }               // that next() gives
+  std::int64_t micro_batches() const { return micro_batches_; }  // of a step
+  std::int64_t steps_per_pass() const;                   // over all samples; the last may be partly empty (wrap off)
+  double waited_seconds() const { return waited_; }      // by next(), since the start: what data cost the trainer
+  const BatchCounts& totals() const { return totals_; }  // of this rank, since the start
+
+ private:
+  struct Job;
+  struct Prepared;
+
+  void work(const std::stop_token& stop);
+  std::shared_ptr<Job> find_job();
+  void plan(Job& job) const;
+  Prepared prepare(std::int64_t step, std::int32_t position) const;
+  static void append(MicroBatch& batch, Prepared&& sample);
+  void assemble(Job& job) const;
+  void count(const Job& job);
+
+  const std::shared_ptr<const Mixture> mixture_;
+  const PromptBuilder prompts_;
+  const ImageSpec images_;
+  const LoaderOptions options_;
+  const PixelReader read_pixels_;
+  const std::int64_t micro_batches_;
+
+  std::mutex mutex_;  // of the jobs
+  std::condition_variable_any changed_;
+  std::deque<std::shared_ptr<Job>> jobs_;  // ascending steps, from next_step_
+  std::int64_t next_planned_ = 0;
+
+  std::int64_t next_step_ = 0;
+  double waited_ = 0;
+  BatchCounts totals_;
+  std::unordered_set<std::string> reported_;
+  std::vector<std::jthread> threads_;  // last: they stop before the rest goes
+};
+
+}  // namespace skymm

@@ -1,0 +1,174 @@
+#include "io/sampler.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <utility>
+
+#include "core/error.hpp"
+#include "core/random.hpp"
+
+namespace skymm {
+namespace {
+
+// What a Philox counter is for is its last word, so that no two uses share numbers.
+constexpr std::uint32_t rounds = 6;
+constexpr std::uint32_t for_permutation = 0x5045524D, for_negatives = 0x4E454741;
+
+std::uint64_t low_bits(int n) { return (std::uint64_t{1} << n) - 1; }
+
+}  // namespace
+
+Permutation::Permutation(std::int64_t n, std::uint64_t key, std::uint64_t stream)
+    : n_(n), key_(key), stream_(stream), half_bits_((std::bit_width(static_cast<std::uint64_t>(n - 1)) + 1) / 2) {
+  check(n >= 1, "a permutation of {} elements does not exist", n);
+}
+
+std::int64_t Permutation::operator()(std::int64_t i) const {
+  if (half_bits_ == 0) return 0;
+  const std::uint64_t mask = low_bits(half_bits_);
+  // The stream goes into the key: the counter is full.
+  const std::uint64_t key = key_ ^ std::rotl(stream_ * 0x9E3779B97F4A7C15ULL, 29);
+  auto x = static_cast<std::uint64_t>(i);
+  do {
+    std::uint64_t left = x >> half_bits_, right = x & mask;
+    for (std::uint32_t round = 0; round < rounds; ++round) {
+      const PhiloxBlock word =
+          philox(key, {static_cast<std::uint32_t>(right), round, static_cast<std::uint32_t>(stream_), for_permutation});
+      left ^= word[0] & mask;
+      std::swap(left, right);
+    }
+    x = left << half_bits_ | right;
+  } while (x >= static_cast<std::uint64_t>(n_));
+  return static_cast<std::int64_t>(x);
+}
+
+Mixture::Mixture(std::vector<std::shared_ptr<const SampleSource>> sources, const MixtureOptions& options)
+    : sources_(std::move(sources)), seed_(options.seed), shuffle_(options.shuffle) {
+  begins_.push_back(0);
+  for (const auto& source : sources_) begins_.push_back(begins_.back() + source->size());
+  check(begins_.back() > 0, "there are no samples: {} data sets, all empty", sources_.size());
+  check(options.source_weights.empty() || options.source_weights.size() == sources_.size(),
+        "{} source weights were given for {} data sets", options.source_weights.size(), sources_.size());
+  add_streams(options);
+  for (const Stream& stream : streams_) size_ += stream.size;
+  check(size_ > 0, "no sample can be drawn: every weight is zero, or belongs to an empty data set or language");
+  deal_slots();
+}
+
+void Mixture::add_streams(const MixtureOptions& options) {
+  const auto& languages = options.language_weights;
+  const auto valid = [](double weight) { return std::isfinite(weight) && weight >= 0; };
+  check(std::all_of(options.source_weights.begin(), options.source_weights.end(), valid) &&
+            std::all_of(languages.begin(), languages.end(), valid),
+        "the weights of data sets and languages must be zero or more");
+  const bool by_language =
+      std::any_of(languages.begin(), languages.end(), [&](double weight) { return weight != languages[0]; });
+  if (!by_language && options.source_weights.empty()) {
+    check(languages[0] > 0, "no sample can be drawn: the weight of every language is zero");
+    streams_.push_back({{}, begins_.back(), 1.0});
+    return;
+  }
+  check(begins_.back() <= std::numeric_limits<std::uint32_t>::max(), "weighted data sets hold at most 2^32 samples");
+  for (std::size_t s = 0; s < sources_.size(); ++s) {
+    const std::int64_t begin = begins_[s], size = begins_[s + 1] - begin;
+    if (size == 0) continue;
+    const double natural = static_cast<double>(size) / static_cast<double>(begins_.back());
+    const double share = options.source_weights.empty() ? natural : options.source_weights[s];
+    std::array<Stream, 3> by;
+    for (std::int64_t i = 0; i < size; ++i) {
+      const auto language = by_language ? static_cast<std::size_t>(sources_[s]->language(i)) : 0;
+      by[language].indices.push_back(static_cast<std::uint32_t>(begin + i));
+    }
+    for (std::size_t l = 0; l < by.size(); ++l) {
+      by[l].size = static_cast<std::int64_t>(by[l].indices.size());
+      by[l].share = share * languages[l] * static_cast<double>(by[l].size) / static_cast<double>(size);
+      if (by[l].share > 0) streams_.push_back(std::move(by[l]));
+    }
+  }
+}
+
+// Largest remainders: the slots of a block add up exactly, and each stream has at least one.
+void Mixture::deal_slots() {
+  if (streams_.size() == 1) {
+    streams_[0].slots = block_ = 1;
+    return;
+  }
+  block_ = std::max<std::int64_t>(4096, static_cast<std::int64_t>(streams_.size()) * 4);
+  const double total = std::accumulate(streams_.begin(), streams_.end(), 0.0,
+                                       [](double sum, const Stream& stream) { return sum + stream.share; });
+  std::vector<std::pair<double, std::size_t>> remainders;
+  std::int64_t dealt = 0;
+  for (std::size_t s = 0; s < streams_.size(); ++s) {
+    const double exact = streams_[s].share / total * static_cast<double>(block_);
+    streams_[s].slots = std::max<std::int64_t>(1, static_cast<std::int64_t>(exact));
+    dealt += streams_[s].slots;
+    remainders.emplace_back(static_cast<double>(streams_[s].slots) - exact, s);
+  }
+  std::sort(remainders.begin(), remainders.end());
+  for (std::size_t i = 0; dealt < block_; ++i, ++dealt) ++streams_[remainders[i % remainders.size()].second].slots;
+  for (; dealt > block_; --dealt) {  // the least shares were rounded up to one slot
+    --std::max_element(streams_.begin(), streams_.end(), [](const Stream& a, const Stream& b) {
+        return a.slots < b.slots;
+      })->slots;
+  }
+  // The same pattern in every block, each stream spread evenly over it.
+  std::vector<std::pair<double, Slot>> order;
+  for (std::size_t s = 0; s < streams_.size(); ++s) {
+    for (std::int64_t k = 0; k < streams_[s].slots; ++k) {
+      order.push_back({(static_cast<double>(k) + 0.5) / static_cast<double>(streams_[s].slots),
+                       {static_cast<std::uint32_t>(s), static_cast<std::uint32_t>(k)}});
+    }
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const auto& [where, slot] : order) pattern_.push_back(slot);
+}
+
+Draw Mixture::at(std::int64_t place) const {
+  check(place >= 0, "place {} of the training order does not exist", place);
+  if (streams_.size() == 1) return draw(0, place);
+  const Slot slot = pattern_[static_cast<std::size_t>(place % block_)];
+  return draw(slot.stream, place / block_ * streams_[slot.stream].slots + slot.rank);
+}
+
+Draw Mixture::draw(std::size_t number, std::int64_t position) const {
+  const Stream& stream = streams_[number];
+  const std::int64_t epoch = position / stream.size;
+  std::int64_t i = position % stream.size;
+  if (shuffle_)
+    i = Permutation(stream.size, seed_,
+                    static_cast<std::uint64_t>(number) << 40 | static_cast<std::uint64_t>(epoch))(i);
+  if (!stream.indices.empty()) i = stream.indices[static_cast<std::size_t>(i)];
+  const auto source = std::upper_bound(begins_.begin(), begins_.end(), i) - begins_.begin() - 1;
+  return {static_cast<int>(source), i - begins_[static_cast<std::size_t>(source)], epoch};
+}
+
+int drop_negative_turns(Sample& sample, double share, std::uint64_t seed, const Draw& draw) {
+  if (share >= 1) return 0;
+  std::vector<Part> kept, turn;
+  int dropped = 0;
+  for (std::size_t i = 0; i < sample.parts.size(); ++i) {
+    Part& part = sample.parts[i];
+    const bool answer = part.kind == Part::Kind::answer;
+    const bool negative = part.polarity == Polarity::negative;
+    turn.push_back(std::move(part));
+    if (!answer) continue;
+    const PhiloxBlock word =
+        philox(seed, {static_cast<std::uint32_t>(draw.index), static_cast<std::uint32_t>(draw.index >> 32),
+                      static_cast<std::uint32_t>(draw.source) << 16 | static_cast<std::uint32_t>(i), for_negatives});
+    if (negative && uniform(word[0]) >= share) {
+      std::erase_if(turn, [](const Part& candidate) { return candidate.kind != Part::Kind::image; });
+      ++dropped;
+    } else {
+      std::move(turn.begin(), turn.end(), std::back_inserter(kept));
+      turn.clear();
+    }
+  }
+  std::move(turn.begin(), turn.end(), std::back_inserter(kept));
+  sample.parts = std::move(kept);
+  return dropped;
+}
+
+}  // namespace skymm

@@ -1,0 +1,183 @@
+#include "io/sampler.hpp"
+
+#include <fmt/format.h>
+
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "support/text.hpp"
+
+namespace skymm {
+namespace {
+
+using testing::error_of;
+using ::testing::HasSubstr;
+
+class Numbered final : public SampleSource {
+ public:
+  explicit Numbered(std::int64_t size, int chinese_every = 0) : size_(size), chinese_every_(chinese_every) {}
+  std::int64_t size() const override { return size_; }
+  Sample read(std::int64_t index) const override { return {.id = std::to_string(index)}; }
+  Language language(std::int64_t index) const override {
+    return chinese_every_ > 0 && index % chinese_every_ == 0 ? Language::chinese : Language::english;
+  }
+
+ private:
+  std::int64_t size_;
+  int chinese_every_;
+};
+
+Mixture mixture(std::vector<std::shared_ptr<const SampleSource>> sources, const MixtureOptions& options) {
+  return Mixture(std::move(sources), options);
+}
+
+TEST(Permutation, IsABijectionOfAnySize) {
+  for (const std::int64_t n : {1, 2, 3, 4, 5, 7, 16, 17, 63, 64, 65, 1000, 4096, 10007}) {
+    std::vector<int> seen(static_cast<std::size_t>(n));
+    const Permutation permute(n, 42, 7);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t to = permute(i);
+      ASSERT_TRUE(0 <= to && to < n) << n;
+      ++seen[static_cast<std::size_t>(to)];
+    }
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), n) << n;
+  }
+}
+
+TEST(Permutation, ReachesFarIntoLargeRanges) {
+  const std::int64_t n = (std::int64_t{1} << 40) + 12345;
+  const Permutation permute(n, 1);
+  std::set<std::int64_t> seen;
+  std::int64_t upper = 0;
+  for (std::int64_t i = 0; i < 1000; ++i) {
+    const std::int64_t to = permute(i);
+    ASSERT_TRUE(0 <= to && to < n);
+    seen.insert(to);
+    upper += to > n / 2;
+  }
+  EXPECT_EQ(seen.size(), 1000u);
+  EXPECT_NEAR(static_cast<double>(upper), 500, 80);
+}
+
+TEST(Permutation, KeysAndStreamsGiveOtherOrders) {
+  const std::int64_t n = 1000;
+  const Permutation a(n, 1, 0), b(n, 2, 0), c(n, 1, 1);
+  int same_key = 0, same_stream = 0, fixed = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    same_key += a(i) == b(i);
+    same_stream += a(i) == c(i);
+    fixed += a(i) == i;
+  }
+  EXPECT_LT(same_key, 10);
+  EXPECT_LT(same_stream, 10);
+  EXPECT_LT(fixed, 10);
+}
+
+TEST(Mixture, EachEpochHoldsEverySampleOnceInAnotherOrder) {
+  const Mixture all = mixture(
+      {std::make_shared<Numbered>(30), std::make_shared<Numbered>(0), std::make_shared<Numbered>(70)}, {.seed = 3});
+  EXPECT_EQ(all.size(), 100);
+  std::vector<std::vector<std::pair<int, std::int64_t>>> epochs(3);
+  for (std::int64_t place = 0; place < 300; ++place) {
+    const Draw draw = all.at(place);
+    EXPECT_EQ(draw.epoch, place / 100);
+    epochs[static_cast<std::size_t>(draw.epoch)].emplace_back(draw.source, draw.index);
+  }
+  EXPECT_NE(epochs[0], epochs[1]);
+  for (auto& epoch : epochs) {
+    EXPECT_FALSE(std::is_sorted(epoch.begin(), epoch.end()));
+    EXPECT_EQ(std::set(epoch.begin(), epoch.end()).size(), 100u);
+  }
+}
+
+TEST(Mixture, WithoutShuffleTheOrderIsThatOfTheData) {
+  const Mixture all = mixture({std::make_shared<Numbered>(3), std::make_shared<Numbered>(2)}, {.shuffle = false});
+  const std::vector<std::pair<int, std::int64_t>> expected = {{0, 0}, {0, 1}, {0, 2}, {1, 0}, {1, 1}, {0, 0}};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const Draw draw = all.at(static_cast<std::int64_t>(i));
+    EXPECT_EQ(std::pair(draw.source, draw.index), expected[i]);
+  }
+}
+
+TEST(Mixture, WeightsAreHonouredAndStreamsPassedOverEvenly) {
+  const Mixture all = mixture({std::make_shared<Numbered>(100, 4), std::make_shared<Numbered>(50)},
+                              {.seed = 5, .source_weights = {3, 1}, .language_weights = {1, 1, 3}});
+  // source 0: 25 Chinese and 75 English samples, shares 3 * .25 * 3 and 3 * .75; source 1: English only, share 1
+  const int places = 40960;
+  std::map<std::string, int> counts;
+  std::map<std::pair<int, std::int64_t>, int> each;
+  for (int place = 0; place < places; ++place) {
+    const Draw draw = all.at(place);
+    const Language language = all.source(draw.source).language(draw.index);
+    ++counts[fmt::format("{}{}", draw.source == 0 ? "a" : "b", language == Language::chinese ? "zh" : "en")];
+    EXPECT_EQ((each[{draw.source, draw.index}]++), draw.epoch);
+  }
+  EXPECT_NEAR(counts["azh"], places * 2.25 / 5.5, 10);
+  EXPECT_NEAR(counts["aen"], places * 2.25 / 5.5, 10);
+  EXPECT_NEAR(counts["ben"], places * 1.0 / 5.5, 10);
+  int least = places, most = 0;
+  for (const auto& [draw, count] : each) {
+    if (draw.first == 1) least = std::min(least, count), most = std::max(most, count);
+  }
+  EXPECT_LE(most - least, 1);
+}
+
+TEST(Mixture, WeightOfZeroLeavesALanguageOut) {
+  const Mixture all = mixture({std::make_shared<Numbered>(40, 2)}, {.language_weights = {1, 0, 1}});
+  EXPECT_EQ(all.size(), 20);
+  for (int place = 0; place < 100; ++place) EXPECT_EQ(all.at(place).index % 2, 0);
+}
+
+TEST(Mixture, NothingToDrawIsAnError) {
+  EXPECT_THAT(error_of([] { mixture({}, {}); }), HasSubstr("no samples"));
+  EXPECT_THAT(error_of([] { mixture({std::make_shared<Numbered>(0)}, {}); }), HasSubstr("all empty"));
+  EXPECT_THAT(error_of([] {
+                mixture({std::make_shared<Numbered>(9)}, {.language_weights = {1, 0, 1}});
+              }),
+              HasSubstr("no sample can be drawn"));
+  EXPECT_THAT(error_of([] {
+                mixture({std::make_shared<Numbered>(9)}, {.source_weights = {1, 2}});
+              }),
+              HasSubstr("2 source weights"));
+  EXPECT_THAT(error_of([] { mixture({std::make_shared<Numbered>(9)}, {.source_weights = {-1}}); }),
+              HasSubstr("zero or more"));
+}
+
+Sample questions() {
+  Sample sample;
+  sample.images = {"a"};
+  sample.parts = {image_part(0)};
+  for (int i = 0; i < 6; ++i) {
+    sample.parts.push_back(text_part(fmt::format("q{}", i)));
+    sample.parts.push_back(
+        answer_part(fmt::format("a{}", i), "existence", i % 2 ? Polarity::positive : Polarity::negative));
+  }
+  return sample;
+}
+
+TEST(NegativeTurns, GoWithTheirQuestionsAndLeaveThePicture) {
+  Sample sample = questions();
+  EXPECT_EQ(drop_negative_turns(sample, 0, 1, {}), 3);
+  ASSERT_EQ(sample.parts.size(), 7u);
+  EXPECT_EQ(sample.parts[0].kind, Part::Kind::image);
+  EXPECT_EQ(sample.parts[1].text, "q1");
+  EXPECT_EQ(sample.parts[6].text, "a5");
+  Sample untouched = questions();
+  EXPECT_EQ(drop_negative_turns(untouched, 1, 1, {}), 0);
+  EXPECT_EQ(untouched.parts.size(), questions().parts.size());
+}
+
+TEST(NegativeTurns, ShareIsKeptAndTheChoiceDependsOnTheSampleOnly) {
+  int dropped = 0;
+  for (std::int64_t i = 0; i < 2000; ++i) {
+    Sample once = questions(), again = questions();
+    dropped += drop_negative_turns(once, 0.3, 9, {.index = i});
+    drop_negative_turns(again, 0.3, 9, {.index = i, .epoch = 4});
+    EXPECT_EQ(once.parts.size(), again.parts.size());
+  }
+  EXPECT_NEAR(dropped, 2000 * 3 * 0.7, 150);
+}
+
+}  // namespace
+}  // namespace skymm

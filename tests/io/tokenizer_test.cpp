@@ -1,0 +1,131 @@
+#include "io/tokenizer.hpp"
+
+#include <fmt/format.h>
+#include <sentencepiece_trainer.h>
+
+#include "io/file.hpp"
+#include "io/utf8.hpp"
+#include "support/text.hpp"
+
+namespace skymm {
+namespace {
+
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::nano_tokenizer;
+using testing::TemporaryFolder;
+
+std::string decoded(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids) { return tokenizer.decode(ids); }
+
+TEST(Tokenizer, RoundTripsAnyText) {
+  const Tokenizer& tokenizer = nano_tokenizer();
+  for (const std::string text : {"a red panda", " two  spaces, 12345 ", "饺子和红包。", "line\nbreak\ttab\r\n",
+                                 "🥟 emoji, ünïcödé", "</s> <s> <0x41> <pad>", "\n"}) {
+    EXPECT_EQ(decoded(tokenizer, tokenizer.encode(text)), text);
+    EXPECT_EQ(decoded(tokenizer, tokenizer.encode(text, TextPlace::middle)), text);
+  }
+  EXPECT_TRUE(tokenizer.encode("").empty());
+}
+
+TEST(Tokenizer, TextNeverBecomesAControlToken) {
+  const Tokenizer& tokenizer = nano_tokenizer();
+  for (const std::int32_t id : tokenizer.encode("<s>a</s><pad><unk>")) EXPECT_GT(id, 3);
+}
+
+TEST(Tokenizer, SpecialTokensAreDistinct) {
+  const Tokenizer& tokenizer = nano_tokenizer();
+  EXPECT_EQ(tokenizer.bos(), 1);
+  EXPECT_EQ(tokenizer.eos(), 2);
+  EXPECT_NE(tokenizer.pad(), tokenizer.eos());
+  EXPECT_EQ(tokenizer.find_piece("</s>"), tokenizer.eos());
+  EXPECT_EQ(tokenizer.find_piece("no such piece"), -1);
+  EXPECT_EQ(tokenizer.piece(tokenizer.bos()), "<s>");
+}
+
+TEST(Tokenizer, SymbolsAreOneTokenInTheMiddleOfText) {
+  const Tokenizer& tokenizer = nano_tokenizer();
+  EXPECT_EQ(tokenizer.encode(" dumpling").size(), 1u);
+  EXPECT_EQ(tokenizer.encode(" red panda").size(), 1u);
+  EXPECT_EQ(tokenizer.encode("饺子").size(), 1u);
+  EXPECT_EQ(tokenizer.encode(" a, b").size(), 1u);  // a comma in the symbol
+  const auto ids = tokenizer.encode("I see a dumpling");
+  EXPECT_EQ(ids.back(), tokenizer.encode(" dumpling")[0]);
+}
+
+TEST(Tokenizer, EncodedPartsJoinToTheText) {
+  const Tokenizer& tokenizer = nano_tokenizer();
+  std::vector<std::int32_t> ids;
+  for (const std::string part : {"What is", " in the ", "picture?", "\n", " 饺", "子"}) {
+    const auto more = tokenizer.encode(part, TextPlace::middle);
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(decoded(tokenizer, ids), "What is in the picture?\n 饺子");
+}
+
+// LLaMA's models put a space in front of every text that they encode; parts in the middle must not get one.
+TEST(Tokenizer, ForeignModelsKeepTheirSpaceInFrontAtTheStartOnly) {
+  const TemporaryFolder folder;
+  std::string corpus;
+  for (int i = 0; i < 20; ++i) corpus += "the cat and the dog see the cat on a mat\n";
+  write_file(folder.file("corpus.txt"), corpus);
+  const auto status = sentencepiece::SentencePieceTrainer::Train(
+      fmt::format("--input={} --model_prefix={} --model_type=bpe --vocab_size=300 --byte_fallback=true --minloglevel=1 "
+                  "--normalization_rule_name=identity --remove_extra_whitespaces=false",
+                  folder.file("corpus.txt"), folder.file("llama")));
+  ASSERT_TRUE(status.ok()) << status.message();
+  const auto tokenizer = load_tokenizer(folder.file("llama.model"));
+  EXPECT_EQ(tokenizer->encode("cat"), tokenizer->encode(" cat", TextPlace::middle));
+  EXPECT_NE(tokenizer->encode("cat"), tokenizer->encode("cat", TextPlace::middle));
+  EXPECT_EQ(decoded(*tokenizer, tokenizer->encode("the cat")), "the cat");
+  std::vector<std::int32_t> ids = tokenizer->encode("the c");
+  for (const std::string part : {"at", "\n", " dog", "s"}) {
+    const auto more = tokenizer->encode(part, TextPlace::middle);
+    EXPECT_EQ(tokenizer->decode(more, TextPlace::middle), part);
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+  EXPECT_EQ(decoded(*tokenizer, ids), "the cat\n dogs");
+  EXPECT_NE(tokenizer->pad(), tokenizer->eos());  // this model has no padding token of its own
+}
+
+TEST(Tokenizer, TrainingIsDeterministic) {
+  const TemporaryFolder folder;
+  testing::train_nano_tokenizer(folder.file("a.model"));
+  testing::train_nano_tokenizer(folder.file("b.model"));
+  const std::string model = read_file(folder.file("a.model"));
+  EXPECT_EQ(model, read_file(folder.file("b.model")));
+  EXPECT_EQ(model.find(folder.path()), std::string::npos) << "the model remembers the machine's paths";
+}
+
+TEST(Tokenizer, BadFilesAreNamed) {
+  const TemporaryFolder folder;
+  EXPECT_THAT(error_of([&] { load_tokenizer(folder.file("absent.model")); }), HasSubstr("No such file"));
+  write_file(folder.file("text.model"), "this is not a model, but a text of some length");
+  EXPECT_THAT(error_of([&] { load_tokenizer(folder.file("text.model")); }), HasSubstr("not a SentencePiece model"));
+  write_file(folder.file("empty.model"), "");
+  EXPECT_THAT(error_of([&] { load_tokenizer(folder.file("empty.model")); }), HasSubstr("it is empty"));
+  EXPECT_THAT(error_of([&] { nano_tokenizer().decode(std::vector<std::int32_t>{99999}); }),
+              HasSubstr("outside the vocabulary"));
+}
+
+TEST(Tokenizer, TrainingSaysWhatIsWrongWithTheCorpus) {
+  const TemporaryFolder folder;
+  write_file(folder.file("blank.txt"), "\n\n");
+  EXPECT_THAT(error_of([&] { train_tokenizer(folder.file("blank.txt"), folder.file("m"), {}); }), HasSubstr("empty"));
+  write_file(folder.file("tiny.txt"), "a b c\n");
+  EXPECT_THAT(error_of([&] { train_tokenizer(folder.file("tiny.txt"), folder.file("m"), {}); }),
+              HasSubstr("smaller vocab_size"));
+}
+
+TEST(Utf8, TellsCharactersFromBytes) {
+  EXPECT_TRUE(is_utf8("aé饺🥟"));
+  for (const std::string bad : {"\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE9\xA5", "\x80", "\xFF"}) {
+    EXPECT_FALSE(is_utf8(bad));
+    EXPECT_TRUE(is_utf8(valid_utf8(bad)));
+  }
+  EXPECT_EQ(valid_utf8("a\xFFz"), "a\uFFFDz");
+  EXPECT_TRUE(is_blank(" \n\u3000"));
+  EXPECT_FALSE(is_blank("\u3000x"));
+}
+
+}  // namespace
+}  // namespace skymm
