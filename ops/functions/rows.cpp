@@ -14,11 +14,11 @@ Tensor rows_of(std::int64_t count, const Tensor& like) {
 
 }  // namespace
 
-Variable use(Graph& graph, Parameter& parameter) {
+Variable use(Graph& graph, Parameter& parameter, const Shape& shape) {
   return graph.record(
-      parameter.value,
+      parameter.value.view(shape),
       {.name = "use", .parameters = {&parameter}, .weight_gradient = [&parameter](std::span<const Tensor> dy) {
-         parameter.gradient_sum().add(dy[0]);
+         parameter.gradient_sum().add(dy[0].view(parameter.shape));
        }});
 }
 

@@ -5,8 +5,8 @@
 
 namespace skymm {
 
-// A parameter as a variable: its gradient is added to the parameter's.
-Variable use(Graph& graph, Parameter& parameter);
+// A parameter as a variable of `shape` (its own, or one of as many elements): its gradient is added to the parameter's.
+Variable use(Graph& graph, Parameter& parameter, const Shape& shape);
 
 // Rows of a table [V, D]; zeros where rows[i] < 0.
 Variable embedding(Graph& graph, Parameter& table, const Tensor& rows);

@@ -1,0 +1,83 @@
+#include "ops/models/decoder.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.hpp"
+#include "core/trace.hpp"
+#include "ops/functions/rows.hpp"
+
+namespace skymm {
+namespace {
+
+constexpr std::array<std::string_view, 7> lora_targets{"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                       "gate_proj", "up_proj", "down_proj"};
+
+std::string layer_name(std::size_t i) { return fmt::format("model.layers.{}", i); }
+
+}  // namespace
+
+Decoder::Decoder(const DecoderConfig& config, DType dtype, Device& device)
+    : config_(config),
+      embedding_(make_parameter({config.vocabulary, config.width}, dtype, device)),
+      norm_(config.width, config.eps, dtype, device) {
+  const DecoderBlockOptions block{
+      config.width, config.ffn, {config.heads, config.kv_heads, config.head_width}, config.eps, config.theta};
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    blocks_.push_back(std::make_unique<DecoderBlock>(block, dtype, device));
+  }
+  if (!config.tied) head_ = make_parameter(embedding_.shape, dtype, device);
+  head_weight_ = kernels(device).make_linear_weight(config.tied ? embedding_.value : head_.value, Packing::none);
+}
+
+Variable Decoder::embed(Graph& graph, const Tensor& tokens) { return embedding(graph, embedding_, tokens); }
+
+Variable Decoder::layer(std::int64_t i, const Variable& x, const Context& context, Recompute policy) {
+  const TraceSpan span("decoder layer");
+  DecoderBlock& block = *blocks_.at(static_cast<std::size_t>(i));
+  if (policy == Recompute::none) return block.forward(x, context);
+  return recompute([&block, context](std::span<const Variable> inputs) { return block.forward(inputs[0], context); },
+                   {x});
+}
+
+Variable Decoder::loss(const Variable& x, const Tensor& rows, const Tensor& label_ids, std::int64_t chunk_rows) {
+  const TraceSpan span("head and loss");
+  return linear_cross_entropy(norm_.forward(gather_rows(x, rows)),
+                              {head_weight_, config_.tied ? &embedding_ : &head_, chunk_rows}, label_ids);
+}
+
+Tensor Decoder::logits(const Variable& x, const Tensor& rows) {
+  const Tensor h = norm_.forward(gather_rows(x, rows)).value();
+  const Tensor y = Tensor::empty({h.dim(0), config_.vocabulary}, h.dtype(), h.device());
+  kernels(h).linear(h, *head_weight_, {}, Activation::none, y);
+  return y;
+}
+
+void Decoder::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+  visitor(qualified(prefix, "model.embed_tokens.weight"), embedding_);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i]->visit(qualified(prefix, layer_name(i)), visitor);
+  norm_.visit(qualified(prefix, "model.norm"), visitor);
+  if (!config_.tied) visitor(qualified(prefix, "lm_head.weight"), head_);
+}
+
+void Decoder::add_lora(const LoraOptions& options) {
+  for (const std::string& target : options.targets) {
+    check(std::ranges::find(lora_targets, target) != lora_targets.end(),
+          "LoRA target '{}' is no linear layer of the decoder; there are: {}", target, fmt::join(lora_targets, ", "));
+  }
+  for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i]->add_lora(layer_name(i), options);
+}
+
+void Decoder::freeze(Packing packing) {
+  for (const auto& block : blocks_) block->freeze(packing);
+  if (config_.tied || packing == Packing::none) return;  // a tied table has to stay plain: rows are looked up in it
+  const PurposeScope purpose(Purpose::weights);
+  head_weight_ = kernels(head_.value).make_linear_weight(head_.value, packing);
+  head_.value = Tensor();
+}
+
+void Decoder::merge_lora(bool in) {
+  for (const auto& block : blocks_) block->merge(in);
+}
+
+}  // namespace skymm

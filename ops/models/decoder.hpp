@@ -1,0 +1,44 @@
+// A LLaMA-style decoder, cut where a pipeline may cut it: embed, layers, head. Names as in Hugging Face's
+// LlamaForCausalLM.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "ops/functions/loss.hpp"
+#include "ops/layers/blocks.hpp"
+#include "ops/models/config.hpp"
+
+namespace skymm {
+
+class Decoder final : public Module {
+ public:
+  Decoder(const DecoderConfig& config, DType dtype, Device& device);
+
+  // tokens i32 [T] -> [T, width]; zeros where a token is negative.
+  Variable embed(Graph& graph, const Tensor& tokens);
+  Variable layer(std::int64_t i, const Variable& x, const Context& context, Recompute recompute = Recompute::none);
+  // The sum over rows of x of the cross entropy with label_ids. rows i32 [L] are taken first, so that norm and head see
+  // no others.
+  Variable loss(const Variable& x, const Tensor& rows, const Tensor& label_ids, std::int64_t chunk_rows);
+  Tensor logits(const Variable& x, const Tensor& rows);  // [L, vocabulary]
+
+  const DecoderConfig& config() const { return config_; }
+  std::int64_t layers() const { return config_.layers; }
+  void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
+
+  // LoRA on the linear layers that the options name. Throws Error for a name that no layer has.
+  void add_lora(const LoraOptions& options);
+  void freeze(Packing packing);
+  void merge_lora(bool in);  // false: unmerge
+
+ private:
+  DecoderConfig config_;
+  Parameter embedding_;
+  std::vector<std::unique_ptr<DecoderBlock>> blocks_;
+  RmsNorm norm_;
+  Parameter head_;  // where not tied
+  LinearWeightPtr head_weight_;
+};
+
+}  // namespace skymm

@@ -1,0 +1,83 @@
+#include "ops/models/vision.hpp"
+
+#include "core/error.hpp"
+#include "core/trace.hpp"
+#include "ops/functions/rows.hpp"
+
+namespace skymm {
+namespace {
+
+// Row numbers in [images, tokens] of the tokens [first, first + count) of each image.
+Tensor rows_of(std::int64_t images, std::int64_t tokens, std::int64_t first, std::int64_t count, Device& device) {
+  std::vector<std::int32_t> rows;
+  for (std::int64_t image = 0; image < images; ++image) {
+    for (std::int64_t i = 0; i < count; ++i) rows.push_back(static_cast<std::int32_t>(image * tokens + first + i));
+  }
+  return Tensor::from(rows, {images * count}, device);
+}
+
+}  // namespace
+
+VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, Device& device)
+    : config_(config),
+      position_embedding_(make_parameter({config.tokens(), config.width}, dtype, device)),
+      patch_embedding_(3 * config.patch * config.patch,
+                       {{"patch_embedding", config.width, {config.width, 3, config.patch, config.patch}}}, false, dtype,
+                       device) {
+  check(config.image % config.patch == 0, "an image of {} pixels does not divide into patches of {}", config.image,
+        config.patch);
+  if (config.class_token) class_embedding_ = make_parameter({config.width}, dtype, device);
+  if (config.pre_norm) pre_norm_ = std::make_unique<LayerNorm>(config.width, config.eps, dtype, device);
+  for (std::int64_t i = 0; i < config.blocks(); ++i) {
+    blocks_.push_back(std::make_unique<VisionBlock>(
+        VisionBlockOptions{config.width, config.heads, config.ffn, config.eps, config.activation}, dtype, device));
+  }
+}
+
+Variable VisionTransformer::embed(Graph& graph, const Tensor& pixels, const Context& context) {
+  const std::int64_t images = pixels.dim(0), patches = config_.patches(), tokens = config_.tokens();
+  const Tensor columns =
+      Tensor::empty({images * patches, 3 * config_.patch * config_.patch}, pixels.dtype(), pixels.device());
+  kernels(pixels).extract_patches(pixels, config_.patch, columns);
+  Variable x = patch_embedding_.forward(graph.constant(columns), context);
+  if (config_.class_token) {
+    x = spread_rows(x, rows_of(images, tokens, 1, patches, pixels.device()), images * tokens);
+    const Tensor first = rows_of(images, tokens, 0, 1, pixels.device());
+    x = splice(x, repeat_rows(use(graph, class_embedding_, {1, config_.width}), images), first);
+  }
+  x = add_rows(x, position_embedding_);
+  return pre_norm_ ? pre_norm_->forward(x) : x;
+}
+
+Variable VisionTransformer::forward(Graph& graph, const Tensor& pixels) {
+  const TraceSpan span("vision");
+  check(pixels.rank() == 4 && pixels.dim(1) == 3 && pixels.dim(2) == config_.image && pixels.dim(3) == config_.image,
+        "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape().str());
+  const std::int64_t images = pixels.dim(0), tokens = config_.tokens();
+  Context context;
+  const Tensor offsets = uniform_offsets(images, tokens, pixels.device());
+  context.attention = {.query_offsets = offsets, .key_offsets = offsets, .max_queries = tokens, .max_keys = tokens};
+
+  Variable x = embed(graph, pixels, context);
+  for (const auto& block : blocks_) x = block->forward(x, context);
+  if (!config_.class_token) return x;
+  return gather_rows(x, rows_of(images, tokens, 1, config_.patches(), pixels.device()));
+}
+
+void VisionTransformer::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+  const std::string embeddings = qualified(prefix, "embeddings");
+  if (config_.class_token) visitor(embeddings + ".class_embedding", class_embedding_);
+  patch_embedding_.visit(embeddings, visitor);
+  visitor(embeddings + ".position_embedding.weight", position_embedding_);
+  if (pre_norm_) pre_norm_->visit(qualified(prefix, "pre_layrnorm"), visitor);  // the typo is the field's
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    blocks_[i]->visit(qualified(prefix, fmt::format("encoder.layers.{}", i)), visitor);
+  }
+}
+
+void VisionTransformer::freeze(Packing packing) {
+  patch_embedding_.freeze(packing);
+  for (const auto& block : blocks_) block->freeze(packing);
+}
+
+}  // namespace skymm
