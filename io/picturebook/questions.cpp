@@ -109,8 +109,10 @@ Text ask_count(const Asked& q, bool truth) {
   int number = counted->number;
   while (!truth && number == counted->number) number = q.random.between(1, most);
   const std::string_view word = q.of(number_words[static_cast<std::size_t>(number)]);
-  return number == 1 ? q.say("Is there one {} in the picture?", "图里有{1}个{0}吗？", counted->one, word)
-                     : q.say("Are there {1} {0} in the picture?", "图里有{1}个{0}吗？", counted->many, word);
+  const std::string& name = number == 1 ? counted->one : counted->many;
+  if (q.random.coin()) return q.say("Do you see {1} {0} in the picture?", "能看到{1}个{0}吗？", name, word);
+  return q.say(number == 1 ? "Is there {1} {0} in the picture?" : "Are there {1} {0} in the picture?",
+               "图里有{1}个{0}吗？", name, word);
 }
 
 bool unique(const Scene& scene, const SceneObject& object) {
@@ -170,8 +172,6 @@ Text ask_ocr(const Asked& q, bool truth) {
   const SceneText& text = q.scene.text;
   if (text.kind == TextKind::none || text.kind == TextKind::sum) return {};
   std::string shown = text.text;
-  SceneOptions same_kind;
-  same_kind.text = text.kind;
   while (!truth && shown == text.text) {
     if (text.kind == TextKind::number) {
       shown = std::to_string(q.random.between(10, 99));
@@ -180,6 +180,7 @@ Text ask_ocr(const Asked& q, bool truth) {
       shown = text.kind == TextKind::english_word ? pair.en : pair.zh;
     }
   }
+  if (q.random.coin()) return q.say("Does the picture say \"{}\"?", "图中写着“{}”吗？", shown);
   return q.say("Is the text in the picture \"{}\"?", "图中的文字是“{}”吗？", shown);
 }
 
@@ -226,6 +227,7 @@ Text ask_calculation(const Asked& q, bool truth) {
     const int a = q.random.between(1, 9), b = q.random.between(1, 9);
     answer = q.random.coin() ? a + b : std::abs(a - b);
   }
+  if (q.random.coin()) return q.say("Does the sum in the picture make {}?", "图中算式等于{}吗？", answer);
   return q.say("Is the answer to the sum in the picture {}?", "图中算式的答案是{}吗？", answer);
 }
 
@@ -235,9 +237,13 @@ Text ask_translation(const Asked& q, bool truth) {
   int word = text.word;
   while (!truth && word == text.word) word = q.random.below(static_cast<int>(word_pairs().size()));
   const Named& pair = word_pairs()[static_cast<std::size_t>(word)];
-  return text.kind == TextKind::chinese_word
-             ? q.say("Does the Chinese word in the picture mean \"{}\"?", "图中汉字的英文是“{}”吗？", pair.en)
-             : q.say("Is \"{}\" the Chinese for the word in the picture?", "图中英文的意思是“{}”吗？", pair.zh);
+  const bool first = q.random.coin();
+  if (text.kind == TextKind::chinese_word) {
+    return first ? q.say("Does the Chinese word in the picture mean \"{}\"?", "图中汉字的英文是“{}”吗？", pair.en)
+                 : q.say("Is \"{}\" the English for the word in the picture?", "“{}”是图中汉字的英文吗？", pair.en);
+  }
+  return first ? q.say("Does the English word in the picture mean \"{}\"?", "图中英文的意思是“{}”吗？", pair.zh)
+               : q.say("Is \"{}\" the Chinese for the word in the picture?", "“{}”是图中英文的意思吗？", pair.zh);
 }
 
 constexpr Text (*askers[task_count])(const Asked&, bool) = {ask_existence,   ask_count,       ask_position,
@@ -263,9 +269,10 @@ std::optional<Question> open_scene(const Asked& q) {
 
 }  // namespace
 
-std::optional<Question> yes_no_question(const Scene& scene, Task task, Language language, Random& random) {
+std::optional<Question> yes_no_question(const Scene& scene, Task task, Language language, Random& random,
+                                        std::optional<bool> answer) {
   const Asked asked{scene, language == Language::chinese, random};
-  const bool truth = random.coin();
+  const bool truth = answer ? *answer : random.coin();
   Text text = askers[static_cast<int>(task)](asked, truth);
   if (!text) return {};
   *text += asked.chinese ? yes_no_zh : yes_no_en;

@@ -33,15 +33,16 @@ struct Question {
   Polarity polarity = Polarity::positive;  // negative: about what is not in the picture; its answer is no
 };
 
-// A yes/no question whose answer is drawn evenly and independently of everything else. What "no" asks about is drawn as
-// "yes" draws it, so that the question alone does not give the answer away. Nothing where the scene offers no
-// question of this task for both answers (a position with one object, a text with no text).
-std::optional<Question> yes_no_question(const Scene& scene, Task task, Language language, Random& random);
+// A yes/no question. Its answer is drawn evenly and independently of everything else, or given. What "no" asks about is
+// drawn as "yes" draws it, so that the question alone does not give the answer away. Nothing where the scene offers no
+// question of this task (a position with one object, a text with no text).
+std::optional<Question> yes_no_question(const Scene& scene, Task task, Language language, Random& random,
+                                        std::optional<bool> answer = {});
 
 // A question answered by a word or two ("What color is the circle?" "red"), where the scene offers one.
 std::optional<Question> open_question(const Scene& scene, Task task, Language language, Random& random);
 
-// A scene that offers questions of `task`; half of what remains is as random_scene draws it.
+// A scene that offers questions of `task`, with what the task needs more common than random_scene has it.
 Scene random_scene_for(Task task, Random& random, const SceneOptions& options = {});
 
 }  // namespace skymm
