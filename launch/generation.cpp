@@ -85,7 +85,7 @@ std::vector<std::string> generate(Multimodal& model, const PromptBuilder& prompt
       }
       Graph graph(Graph::Mode::inference);
       const auto n = static_cast<std::int64_t>(assembled.last_rows.size());
-      const Tensor logits = model.logits(graph, batch, Tensor::from(assembled.last_rows, {n})).value();
+      const Tensor logits = model.logits(graph, batch, Tensor::from(assembled.last_rows, {n}));
       const Tensor best = Tensor::empty({n}, DType::i32);
       kernels(logits).argmax(logits, best);
       const std::vector<std::int32_t> next = best.to_vector<std::int32_t>();

@@ -49,7 +49,8 @@ LvmData::LvmData(std::shared_ptr<const Dataset> dataset, const ImageSpec& images
     const Sample sample = dataset_->read(i, false);
     check(!sample.annotations.empty(), "{}: sample {} has no annotations; the LVM is trained on annotated canvases",
           dataset_->path(), sample.id);
-    for (const json& object : json::parse(sample.annotations).at("objects")) names.insert(names_of(object));
+    const json annotations = json::parse(sample.annotations);
+    for (const json& object : annotations.at("objects")) names.insert(names_of(object));
   }
   names_.english.emplace_back("nothing");
   names_.chinese.emplace_back("空白");

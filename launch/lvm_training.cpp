@@ -1,5 +1,6 @@
 #include "launch/lvm_training.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 
@@ -9,7 +10,7 @@
 #include "io/weights/safetensors.hpp"
 #include "launch/batches.hpp"
 #include "launch/lvm_data.hpp"
-#include "launch/metrics.hpp"
+#include "launch/run_log.hpp"
 #include "ops/functions/activation.hpp"
 #include "parallel/optimizer.hpp"
 
@@ -37,7 +38,8 @@ class LvmTraining {
         tokenizer_(load_tokenizer(config.model.tokenizer)),
         images_{static_cast<int>(vision_.image)},
         train_(std::make_shared<Dataset>(config.data.train.at(0).path), images_, static_cast<int>(vision_.patch)),
-        validation_(std::make_shared<Dataset>(config.data.validation.at(0).path), images_, static_cast<int>(vision_.patch)),
+        validation_(std::make_shared<Dataset>(config.data.validation.at(0).path), images_,
+                    static_cast<int>(vision_.patch)),
         model_({.vision = vision_, .vocab = tokenizer_->vocab_size()}, dtype_, config.run.seed),
         order_(train_.size(), config.run.seed) {
     model_.visit("", [](const std::string&, Parameter& parameter) { parameter.trainable = true; });
@@ -51,7 +53,9 @@ class LvmTraining {
   void run();
 
  private:
-  std::vector<std::int32_t> encode(const std::string& text) const { return tokenizer_->encode(text, TextPlace::middle); }
+  std::vector<std::int32_t> encode(const std::string& text) const {
+    return tokenizer_->encode(text, TextPlace::middle);
+  }
   LvmBatch load(const LvmData& data, const std::vector<std::int64_t>& indices, std::int64_t step, bool augmented) const;
   LvmBatch load_step(std::int64_t step) const;
   double step(const LvmBatch& batch, double labelled);
@@ -78,8 +82,8 @@ LvmBatch LvmTraining::load(const LvmData& data, const std::vector<std::int64_t>&
   for (std::size_t i = 0; i < indices.size(); ++i) {
     LvmExample example = data.read(indices[i]);
     if (augmented) {
-      augment(example.pixels, images_, {config_.run.seed, static_cast<std::uint32_t>(step),
-                                        static_cast<std::uint32_t>(indices[i]), 0});
+      augment(example.pixels, images_,
+              {config_.run.seed, static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(indices[i]), 0});
     }
     pixels.insert(pixels.end(), example.pixels.begin(), example.pixels.end());
     labels.insert(labels.end(), example.patches.begin(), example.patches.end());
@@ -131,7 +135,8 @@ double LvmTraining::step(const LvmBatch& batch, double labelled) {
   std::vector<Variable> outputs = own;
   std::vector<Tensor> gradients;
   for (const Variable& all : gathered) {
-    gradients.push_back(shared.gradient(all).slice(0, world_.rank() * per_rank_, (world_.rank() + 1) * per_rank_).clone());
+    gradients.push_back(
+        shared.gradient(all).slice(0, world_.rank() * per_rank_, (world_.rank() + 1) * per_rank_).clone());
   }
   outputs.push_back(names);
   gradients.push_back(one);
@@ -187,7 +192,7 @@ LvmQuality LvmTraining::measure() {
 }
 
 void LvmTraining::run() {
-  Optimizer optimizer(trainable_parameters(model_), optimizer_options(config_.train), world_);
+  Optimizer optimizer(trainable_parameters(model_), optimizer_options(config_), world_);
   RunLog log(config_, world_.rank() == 0);
   log::info("LVM: {} canvases, {} names in two languages, {} pictures a step over {} ranks", train_.size(),
             train_.names().size(), config_.train.global_batch, world_.size());
@@ -201,24 +206,30 @@ void LvmTraining::run() {
     const double loss = step(batch, sums.to_vector()[0]);
     const Tensor total = Tensor::full({1}, DType::f32, loss);
     world_.all_reduce(total);
-    const float rate = learning_rate(config_.train, number);
+    const float rate = learning_rate(config_, number);
     const StepReport report = optimizer.step(rate, 1.0);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     const bool last = number + 1 == config_.train.steps;
-    if (last || (number + 1) % config_.train.log_every == 0) {
-      log.step({.step = number + 1, .loss = total.item(), .learning_rate = rate, .gradient_norm = report.gradient_norm,
-                .images = static_cast<double>(config_.train.global_batch), .seconds = seconds.count()});
-    }
+    log.step({.step = number + 1,
+              .loss = total.item(),
+              .learning_rate = rate,
+              .gradient_norm = report.gradient_norm,
+              .images = static_cast<double>(config_.train.global_batch),
+              .seconds = seconds.count()});
     if (last || (number + 1) % config_.train.validate_every == 0) {
       const LvmQuality quality = measure();
       log::info("step {}: patch names en {:.3f} zh {:.3f}, retrieval among {} en {:.3f} zh {:.3f}", number + 1,
                 quality.patch_names_english, quality.patch_names_chinese, retrieval_group, quality.retrieval_english,
                 quality.retrieval_chinese);
+      log.figure(number + 1, "lvm/patch_names_english", quality.patch_names_english);
+      log.figure(number + 1, "lvm/patch_names_chinese", quality.patch_names_chinese);
+      log.figure(number + 1, "lvm/retrieval_english", quality.retrieval_english);
+      log.figure(number + 1, "lvm/retrieval_chinese", quality.retrieval_chinese);
     }
   }
   next.wait();
   if (world_.rank() != 0) return;
-  std::vector<std::pair<std::string, Tensor>> weights;
+  NamedTensors weights;
   model_.vision().visit("vision_model", [&](const std::string& name, Parameter& parameter) {
     weights.emplace_back(name, parameter.value.to(DType::bf16));
   });

@@ -7,42 +7,33 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "core/communicator.hpp"
 #include "launch/assembly.hpp"
 #include "launch/config.hpp"
+#include "launch/run_log.hpp"
 
 namespace skymm {
 
 class Loader;
 class Optimizer;
-class RunLog;
-struct MicroBatch;
 
 class Trainer {
  public:
   Trainer(const TrainConfig& config, Communicator& world);
   ~Trainer();
 
-  // Trains to the end of the schedule (or the time limit), from the newest checkpoint if config.run.resume says so.
-  // Leaves checkpoints, metrics.jsonl, TensorBoard events and report.html in the run directory.
+  // Trains to the last step or the time limit, from the newest checkpoint where config.run.resume says so. Leaves
+  // checkpoints, trained.safetensors and metrics in the run directory.
   void run();
 
  private:
-  struct StepResult {
-    double loss = 0;  // mean over the answer tokens of the global batch
-    double tokens = 0, images = 0, answers = 0;
-    double gradient_norm = 0;
-    bool skipped = false;
-    int bad_samples = 0;
-  };
-
-  StepResult step(std::int64_t number);
-  double validate(std::int64_t number);  // mean loss a token
+  StepMetrics step(std::int64_t number);
+  double validate();  // mean loss a token
   void resume();
-  void checkpoint(std::int64_t number);
-  float learning_rate(std::int64_t number) const;
+  void checkpoint(std::int64_t done);
+  void export_trained();
+  bool agree(bool mine);
 
   TrainConfig config_;
   Communicator& world_;
