@@ -1,0 +1,161 @@
+// Sums over all elements, the search for what is not finite, and AdamW.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "ops/kernels/cpu/optimizer.cpp"
+#include <atomic>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "hwy/foreach_target.h"  // before highway.h
+#include "ops/kernels/cpu/arguments.hpp"
+#include "ops/kernels/cpu/backend.hpp"
+#include "ops/kernels/cpu/simd-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace skymm::HWY_NAMESPACE {
+namespace {
+
+constexpr hn::ScalableTag<double> f64;
+constexpr hn::Rebind<float, decltype(f64)> half_f32;
+
+// The sum of f(x) in f64 over at most one block of elements.
+template <class T, class F>
+HWY_INLINE double block_sum(const T* x, std::int64_t n, const F& f) {
+  auto low = hn::Zero(f64), high = low;
+  each(n, [&](auto at) {
+    const V v = at.get(x);
+    low = hn::Add(low, f(hn::PromoteTo(f64, hn::LowerHalf(half_f32, v))));
+    high = hn::Add(high, f(hn::PromoteTo(f64, hn::UpperHalf(half_f32, v))));
+  });
+  return hn::GetLane(hn::SumOfLanes(f64, hn::Add(low, high)));
+}
+
+// Blocks are summed in order, so that the sum is the same for any number of threads.
+template <class F>
+void sum_by_blocks(const Tensor& x_, const Tensor& out, const F& f) {
+  visit_floating(x_.dtype(), [&]<class T>(T) {
+    constexpr std::int64_t block = 4096;
+    const T* x = x_.data<T>();
+    const std::int64_t n = x_.numel();
+    std::vector<double> sums((n + block - 1) / block);
+    parallel_pieces(static_cast<std::int64_t>(sums.size()), block, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin; b < end; ++b) {
+        sums[b] = block_sum(x + b * block, std::min(block, n - b * block), f);
+      }
+    });
+    out.data<double>()[0] = std::accumulate(sums.begin(), sums.end(), 0.0);
+  });
+}
+
+void sum(const Tensor& x, const Tensor& out) {
+  sum_by_blocks(x, out, [](auto v) { return v; });
+}
+
+void sum_of_squares(const Tensor& x, const Tensor& out) {
+  sum_by_blocks(x, out, [](auto v) { return hn::Mul(v, v); });
+}
+
+void count_non_finite(const Tensor& x_, const Tensor& count) {
+  visit_floating(x_.dtype(), [&]<class T>(T) {
+    constexpr U32 u32;
+    constexpr std::int64_t unit = 1024;
+    const T* x = x_.data<T>();
+    const std::int64_t n = x_.numel();
+    std::atomic<std::int64_t> total = 0;
+    parallel_pieces((n + unit - 1) / unit, unit, [&](std::int64_t begin, std::int64_t end) {
+      const auto exponent = hn::Set(u32, 0x7f800000U);
+      std::int64_t found = 0;
+      each(begin * unit, std::min(n, end * unit), [&](auto at) {
+        const auto bits = hn::And(hn::BitCast(u32, at.get(x)), exponent);
+        found += static_cast<std::int64_t>(hn::CountTrue(u32, hn::Eq(bits, exponent)));
+      });
+      total += found;
+    });
+    count.data<std::int32_t>()[0] = static_cast<std::int32_t>(total);
+  });
+}
+
+void adamw(const Tensor& master_, const Tensor& m_, const Tensor& v_, const Tensor& gradient_, const Tensor& value_,
+           const AdamW& options) {
+  const auto correction = [&](float beta) {
+    return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), static_cast<double>(options.step))));
+  };
+  const float correct1 = correction(options.beta1), correct2 = correction(options.beta2);
+  float *master = master_.data<float>(), *m = m_.data<float>(), *v = v_.data<float>();
+  const float* gradient = gradient_.data<float>();
+  const bool has_value = value_.defined();
+  visit_floating(has_value ? value_.dtype() : DType::f32, [&]<class T>(T) {
+    constexpr std::int64_t unit = 1024;
+    T* value = has_value ? value_.data<T>() : nullptr;
+    const std::int64_t n = master_.numel();
+    parallel_pieces((n + unit - 1) / unit, 4 * unit, [=](std::int64_t begin, std::int64_t end) {
+      each(begin * unit, std::min(n, end * unit), [=](auto at) {
+        const V g = hn::Mul(at.get(gradient), set(options.gradient_scale));
+        const V first = hn::MulAdd(at.get(m), set(options.beta1), hn::Mul(g, set(1 - options.beta1)));
+        const V second = hn::MulAdd(at.get(v), set(options.beta2), hn::Mul(hn::Mul(g, g), set(1 - options.beta2)));
+        at.put(m, first);
+        at.put(v, second);
+        const V root = hn::Add(hn::Sqrt(hn::Mul(second, set(correct2))), set(options.epsilon));
+        const V old = at.get(master);
+        const V step = hn::MulAdd(old, set(options.weight_decay), hn::Div(hn::Mul(first, set(correct1)), root));
+        const V fresh = hn::NegMulAdd(step, set(options.learning_rate), old);
+        at.put(master, fresh);
+        if (value != nullptr) at.put(value, fresh);
+      });
+    });
+  });
+}
+
+}  // namespace
+}  // namespace skymm::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace skymm {
+
+HWY_EXPORT(sum);
+HWY_EXPORT(sum_of_squares);
+HWY_EXPORT(count_non_finite);
+HWY_EXPORT(adamw);
+
+// Blocks are of elements in row-major order: rows with gaps are copied together first.
+
+void CpuKernels::sum(const Tensor& x, Tensor out) {
+  const Arguments arguments("sum");
+  arguments.floating("x", x);
+  arguments.block("out", out, 1, DType::f64);
+  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum)(dense, out); });
+}
+
+void CpuKernels::sum_of_squares(const Tensor& x, Tensor out) {
+  const Arguments arguments("sum_of_squares");
+  arguments.floating("x", x);
+  arguments.block("out", out, 1, DType::f64);
+  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum_of_squares)(dense, out); });
+}
+
+void CpuKernels::count_non_finite(const Tensor& x, Tensor count) {
+  const Arguments arguments("count_non_finite");
+  arguments.floating("x", x);
+  arguments.block("count", count, 1, DType::i32);
+  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(count_non_finite)(dense, count); });
+}
+
+void CpuKernels::adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) {
+  const Arguments arguments("adamw");
+  arguments.floating("master", master);
+  const std::int64_t n = master.numel();
+  arguments.block("master", master, n, DType::f32);
+  arguments.block("m", m, n, DType::f32);
+  arguments.block("v", v, n, DType::f32);
+  arguments.block("gradient", gradient, n, DType::f32);
+  if (value.defined()) {
+    arguments.floating("value", value);
+    arguments.block("value", value, n, value.dtype());
+  }
+  if (options.step < 1) fail("adamw: step is {}; steps count from 1", options.step);
+  launch(master, [=] { HWY_DYNAMIC_DISPATCH(adamw)(master, m, v, gradient, value, options); });
+}
+
+}  // namespace skymm
+#endif

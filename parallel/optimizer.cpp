@@ -1,0 +1,94 @@
+#include "parallel/optimizer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/error.hpp"
+#include "core/trace.hpp"
+#include "ops/kernels/kernels.hpp"
+
+namespace skymm {
+
+Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options,
+                     Communicator& communicator)
+    : parameters_(std::move(parameters)), options_(options), communicator_(communicator) {
+  std::ranges::sort(parameters_, {}, &NamedParameter::name);
+  std::int64_t total = 0;
+  for (const NamedParameter& entry : parameters_) total += entry.parameter->shape.numel();
+  Device& device = parameters_.empty() ? cpu() : parameters_[0].parameter->value.device();
+  Tensor state;  // [3, total]: masters, first and second moments
+  {
+    const PurposeScope purpose(Purpose::optimizer);
+    state = Tensor::zeros({3, total}, DType::f32, device);
+  }
+  {
+    const PurposeScope purpose(Purpose::gradients);
+    gradients_ = Tensor::zeros({total}, DType::f32, device);
+  }
+  std::int64_t begin = 0;
+  for (const NamedParameter& entry : parameters_) {
+    Parameter& p = *entry.parameter;
+    check(p.value.defined() && p.value.shape() == p.shape, "parameter {} is to be trained but has no value",
+          entry.name);
+    const std::int64_t end = begin + p.shape.numel();
+    const auto flat = [&](int row) { return state.slice(0, row, row + 1).slice(1, begin, end).view({end - begin}); };
+    states_.push_back({entry.name, p.shape, flat(0), flat(1), flat(2)});
+    states_.back().master.view(p.shape).copy_from(p.value);
+    p.gradient = gradients_.slice(0, begin, end).view(p.shape);
+    begin = end;
+  }
+}
+
+double Optimizer::gradient_norm() const {
+  const auto n = static_cast<std::int64_t>(parameters_.size());
+  if (n == 0) return 0;
+  const Tensor squares = Tensor::zeros({n}, DType::f64, gradients_.device());
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Tensor& gradient = parameters_[i].parameter->gradient;
+    kernels(gradient).sum_of_squares(gradient.view({gradient.numel()}), squares.slice(0, i, i + 1));
+  }
+  double sum = 0;
+  for (const double square : squares.to_vector<double>()) sum += square;
+  return std::sqrt(sum);
+}
+
+StepReport Optimizer::step(float learning_rate, double weight) {
+  const TraceSpan span("optimizer", "optimizer");
+  communicator_.all_reduce(gradients_);
+  StepReport report;
+  report.gradient_norm = gradient_norm() / weight;
+  report.skipped = !std::isfinite(report.gradient_norm);
+  if (!report.skipped) {
+    ++steps_;
+    const bool clip = options_.clip_norm > 0 && report.gradient_norm > options_.clip_norm;
+    AdamW adamw{learning_rate, options_.beta1, options_.beta2, options_.epsilon, 0.0F, steps_, 1.0F};
+    adamw.gradient_scale = static_cast<float>((clip ? options_.clip_norm / report.gradient_norm : 1.0) / weight);
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const Parameter& p = *parameters_[i].parameter;
+      const std::int64_t n = p.shape.numel();
+      adamw.weight_decay = p.shape.rank() >= 2 ? options_.weight_decay : 0.0F;
+      kernels(gradients_)
+          .adamw(states_[i].master, states_[i].m, states_[i].v, p.gradient.view({n}), p.value.view({n}), adamw);
+    }
+  }
+  gradients_.fill(0);
+  return report;
+}
+
+void Optimizer::restore(std::int64_t steps) {
+  steps_ = steps;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const Parameter& p = *parameters_[i].parameter;
+    p.value.copy_from(states_[i].master.view(p.shape));
+  }
+}
+
+float schedule_factor(Schedule schedule, std::int64_t step, std::int64_t warmup, std::int64_t total, float minimum) {
+  if (step < warmup) return static_cast<float>(step + 1) / static_cast<float>(warmup);
+  if (schedule == Schedule::constant || total <= warmup) return 1.0F;
+  const double progress = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(total - warmup));
+  return minimum + (1.0F - minimum) * static_cast<float>(0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
+}
+
+}  // namespace skymm
