@@ -110,10 +110,11 @@ void load_keys(const AttentionProblem& p, const AttentionTask& t, const Heads& x
 HWY_INLINE void soften(float* score, std::int64_t n, std::int64_t visible, float* largest, float* total, float* output,
                        std::int64_t wide) {
   const F32 d;
-  const std::int64_t end = padded(n);
   constexpr float none = -std::numeric_limits<float>::infinity();
-  visible = std::max<std::int64_t>(visible, 0);
-  for (std::int64_t i = std::min(n, visible); i < end; ++i) score[i] = none;
+  visible = std::clamp<std::int64_t>(visible, 0, n);
+  const std::int64_t end = padded(visible);
+  std::fill(score + visible, score + end, none);
+  std::fill(score + end, score + padded(n), 0.0F);
   Vec top = hn::Set(d, none);
   for (std::int64_t i = 0; i < end; i += lanes()) top = hn::Max(top, hn::LoadU(d, score + i));
   const float above = std::max(*largest, hn::GetLane(hn::MaxOfLanes(d, top)));

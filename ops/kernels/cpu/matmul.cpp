@@ -232,7 +232,7 @@ Epilogue epilogue_of(const Epilogue& e, std::int64_t column) {
 template <class F>
 void each_block(const Matrix& c, std::int64_t k, std::int64_t rows, std::int64_t cols, F block) {
   const std::int64_t down = (c.rows + rows - 1) / rows, across = (c.cols + cols - 1) / cols;
-  parallel_for(c.batch * across * down, c.batch * c.rows * c.cols * k / 16, [&](std::int64_t i) {
+  parallel_for(c.batch * across * down, c.batch * c.rows * c.cols * k / 64, [&](std::int64_t i) {
     const std::int64_t row = i % down * rows, col = i / down % across * cols;
     block(i / down / across, row, std::min(c.rows, row + rows), col, std::min(c.cols, col + cols));
   });
