@@ -38,8 +38,9 @@ struct Swish {
   float scale;
   HWY_INLINE V value(V x) const { return hn::Mul(x, sigmoid(hn::Mul(x, set(scale)))); }
   HWY_INLINE V slope(V x) const {
-    const V z = hn::Mul(x, set(scale)), s = sigmoid(z);
-    return hn::MulAdd(hn::Mul(z, s), hn::Sub(set(1), s), s);
+    const V z = hn::Mul(x, set(scale));
+    const Sigmoids s = sigmoids(z);
+    return hn::MulAdd(hn::Mul(z, s.value), s.complement, s.value);
   }
 };
 
@@ -66,9 +67,9 @@ struct GeluTanh {
   static constexpr float linear = 1.59576912F, cubic = 0.0713548163F;  // of 2 u
   HWY_INLINE V value(V x) const { return hn::Mul(x, sigmoid(argument(x))); }
   HWY_INLINE V slope(V x) const {
-    const V s = sigmoid(argument(x));
+    const Sigmoids s = sigmoids(argument(x));
     const V du = hn::MulAdd(hn::Mul(x, x), set(3 * cubic), set(linear));
-    return hn::MulAdd(hn::Mul(hn::Mul(x, du), s), hn::Sub(set(1), s), s);
+    return hn::MulAdd(hn::Mul(hn::Mul(x, du), s.value), s.complement, s.value);
   }
   HWY_INLINE static V argument(V x) { return hn::Mul(x, hn::MulAdd(hn::Mul(x, x), set(cubic), set(linear))); }
 };
@@ -127,9 +128,11 @@ void swiglu_gradient(const Tensor& gate_up_, const Tensor& dy_, const Tensor& dg
         const T *gate = gate_ups[t], *up = gate + width, *dy = dys[t];
         T *dgate = dgate_ups[t], *dup = dgate + width;
         each(width, [=](auto at) {
-          const V g = at.get(gate), u = at.get(up), d = at.get(dy), s = sigmoid(g), silu = hn::Mul(g, s);
+          const V g = at.get(gate), u = at.get(up), d = at.get(dy);
+          const Sigmoids s = sigmoids(g);
+          const V silu = hn::Mul(g, s.value);
           at.put(dup, hn::Mul(d, silu));
-          at.put(dgate, hn::Mul(hn::Mul(d, u), hn::MulAdd(silu, hn::Sub(set(1), s), s)));
+          at.put(dgate, hn::Mul(hn::Mul(d, u), hn::MulAdd(silu, s.complement, s.value)));
         });
       }
     });
