@@ -18,6 +18,7 @@
 #include "io/file.hpp"
 #include "io/hash.hpp"
 #include "io/hdf5.hpp"
+#include "io/hdf5_image.hpp"
 
 namespace skymm {
 namespace {
@@ -74,15 +75,12 @@ struct Block {
   std::size_t bytes;
 };
 
-// Makes the file's structure and returns where the bytes of each array go; they are written without HDF5, whose files
-// cannot be closed properly once a disk is full.
-std::vector<Block> make_structure(const std::string& path, const Checkpoint& checkpoint, const std::string& header) {
-  const std::lock_guard lock(hdf5_mutex());
-  const std::string what = "making the checkpoint " + path;
+// Makes the file's structure and returns where the bytes of each array go.
+std::vector<Block> make_structure(Hdf5Image& image, const Checkpoint& checkpoint, const std::string& header) {
+  const std::string_view what = "making the structure of a checkpoint";
   std::vector<Block> blocks;
-  Hdf5Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose, what);
   const auto add = [&](const std::string& name, hid_t type, const void* data, std::size_t count, std::size_t bytes) {
-    blocks.push_back({hdf5_allocate(file.get(), name, type, static_cast<std::int64_t>(count)), data, count * bytes});
+    blocks.push_back({hdf5_allocate(image.file(), name, type, static_cast<std::int64_t>(count)), data, count * bytes});
   };
   add("header", H5T_STD_U8LE, header.data(), header.size(), 1);
   for (const CheckpointTensor& tensor : checkpoint.tensors) {
@@ -93,12 +91,13 @@ std::vector<Block> make_structure(const std::string& path, const Checkpoint& che
     }
   }
   Hdf5Handle scalar(H5Screate(H5S_SCALAR), H5Sclose, what);
-  Hdf5Handle attribute(H5Acreate2(file.get(), "header_xxh64", H5T_STD_U64LE, scalar.get(), H5P_DEFAULT, H5P_DEFAULT),
+  Hdf5Handle attribute(H5Acreate2(image.file(), "header_xxh64", H5T_STD_U64LE, scalar.get(), H5P_DEFAULT, H5P_DEFAULT),
                        H5Aclose, what);
   const std::uint64_t hash = hash64(header.data(), header.size());
-  check(H5Awrite(attribute.get(), H5T_NATIVE_UINT64, &hash) >= 0, "{}: {}", what, hdf5_reason());
+  const bool written = H5Awrite(attribute.get(), H5T_NATIVE_UINT64, &hash) >= 0;
+  check(written, "{}: {}", what, hdf5_reason());
   attribute.close(what);
-  file.close(what);
+  image.close();
   return blocks;
 }
 
@@ -204,7 +203,11 @@ void save_checkpoint(const std::string& path, const Checkpoint& checkpoint) {
   check_tensors(path, checkpoint);
   const std::string header = header_of(checkpoint);
   AtomicFile file(path);
-  for (const Block& block : make_structure(file.temporary(), checkpoint, header)) {
+  const std::lock_guard lock(hdf5_mutex());
+  Hdf5Image image;
+  const std::vector<Block> blocks = make_structure(image, checkpoint, header);
+  image.write_to(file.fd(), file.temporary());
+  for (const Block& block : blocks) {
     write_at(file.fd(), block.data, block.bytes, block.offset, file.temporary());
   }
   file.commit();
