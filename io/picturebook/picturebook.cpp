@@ -391,9 +391,7 @@ void Builder::evaluation_task(Task task, Language language) {
         if (task == Task::existence) options.min_objects = 2, options.counting_percent = 0;
         for (;;) {
           const Scene scene = random_scene_for(task, r, options);
-          if ((scene.objects.size() > 1 && !is_held_out_layout(scene)) ||
-              trained_scenes_.contains(scene_fingerprint(scene)))
-            continue;
+          if (!is_held_out_layout(scene) || trained_scenes_.contains(scene_fingerprint(scene))) continue;
           const auto first = yes_no_question(scene, task, language, r, answers[0]);
           auto second = yes_no_question(scene, task, language, r, answers[1]);
           for (int attempt = 0; attempt < 20 && first && second && first->text == second->text; ++attempt)

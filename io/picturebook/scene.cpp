@@ -164,7 +164,7 @@ Scene random_scene(Random& random, const SceneOptions& options) {
 }
 
 bool is_held_out_layout(const Scene& scene) {
-  if (scene.objects.size() < 2) return false;
+  if (scene.objects.size() < 2) return scene_fingerprint(scene) % 10 == 0;
   std::uint64_t hash = 1;
   for (const char c : describe(scene, Language::english)) hash = Random::mix(hash ^ static_cast<unsigned char>(c));
   return hash % 10 == 0;

@@ -62,8 +62,9 @@ struct SceneOptions {
 };
 Scene random_scene(Random& random, const SceneOptions& options = {});
 
-// Splits by layout: about one scene in ten with two objects or more is held out of all training, by what stands where
-// (not by pixels), so that its caption too is unseen.
+// Splits by layout: one scene in ten is held out of all training. With two objects or more it is by what stands where,
+// so that its caption too is unseen; there are too few captions of one object for that, so those are split by their
+// pixels.
 bool is_held_out_layout(const Scene& scene);
 
 // What tells two pictures apart: everything that is drawn.
