@@ -1,7 +1,7 @@
 // Times the recipe's whole training step: frozen ViT -> Perceiver -> frozen decoder with LoRA on all linear layers ->
 // AdamW, the work of bench/peers. Prints one line of JSON.
 //
-//   OMP_NUM_THREADS=2 step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
+//   OMP_NUM_THREADS=2 bench_step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
 //                          [--packing none|forward|both] [--recompute 0|1] [--trace FILE]
 #include <fmt/format.h>
 #include <omp.h>

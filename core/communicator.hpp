@@ -1,6 +1,7 @@
 // A group of ranks that exchange tensors. parallel/ implements it over MPI, and for a single rank.
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <vector>
 
@@ -27,7 +28,10 @@ class Handle {
     operation_ = std::move(other.operation_);
     return *this;
   }
-  ~Handle() { wait(); }
+  // While an exception unwinds it does not wait: the message may never come, and the job is about to end.
+  ~Handle() {
+    if (std::uncaught_exceptions() == 0) wait();
+  }
 
   bool test() {
     if (operation_ && operation_->test()) operation_.reset();
@@ -42,8 +46,9 @@ class Handle {
   std::unique_ptr<Operation> operation_;
 };
 
-// Tensors are contiguous. Sums take f32 and bf16, are added in f32 in the order of ranks, and are therefore the same on
-// every rank and in every run. Every call checks its buffers, and throws Error that names the call.
+// Tensors are contiguous. Sums are added in the order of ranks, f32 and bf16 in f32 (f64 and i64 in their own type),
+// and are therefore the same on every rank and in every run. Every call checks its buffers, and throws Error that names
+// the call.
 class Communicator {
  public:
   virtual ~Communicator() = default;

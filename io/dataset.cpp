@@ -1,6 +1,7 @@
 #include "io/dataset.hpp"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -202,9 +203,28 @@ struct DatasetWriter::Impl {
     if (fd >= 0) discard();
   }
 
+  // HDF5 can only close a file by writing it, which a full disk refuses: give it memory to write to instead.
+  void let_go_of_disk() {
+    void* descriptor = nullptr;
+    if (!file || H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &descriptor) < 0 || !descriptor) return;
+    const int memory = ::memfd_create("abandoned data set", MFD_CLOEXEC);
+    if (memory < 0) return;
+    ::dup2(memory, *static_cast<int*>(descriptor));
+    ::close(memory);
+  }
+
+  // So that HDF5's own small writes on closing find room.
+  void reserve() {
+    hsize_t bytes = 0;
+    check(H5Fget_filesize(file.get(), &bytes) >= 0, "{}: {}", what, hdf5_reason());
+    const int error = ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+    check(error == 0, "{}: {}; free some space or choose another folder", what, std::strerror(error));
+  }
+
   void discard() {
     {
       const std::scoped_lock lock(hdf5_mutex());
+      let_go_of_disk();
       file = {};
     }
     if (fd >= 0) ::close(std::exchange(fd, -1));
@@ -249,6 +269,7 @@ struct DatasetWriter::Impl {
                   {"sources", sources},
                   {"index_crc32c", index.checksum()},
                   {"provenance", json::parse(provenance)}});
+    reserve();
     file.close(what);
     check(::fsync(fd) == 0, "{}: {}", what, std::strerror(errno));
     check(::rename(temporary.c_str(), path.c_str()) == 0, "{}: {}", what, std::strerror(errno));

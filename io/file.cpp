@@ -78,9 +78,10 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 }
 
 void AtomicFile::commit() {
-  check(::fsync(fd_) == 0, "cannot bring {} to disk: {} ({} is as it was)", temporary_, std::strerror(errno), path_);
-  check(std::rename(temporary_.c_str(), path_.c_str()) == 0, "cannot rename {} to {}: {}", temporary_, path_,
-        std::strerror(errno));
+  const bool synced = ::fsync(fd_) == 0;
+  check(synced, "cannot bring {} to disk: {} ({} is as it was)", temporary_, std::strerror(errno), path_);
+  const bool renamed = std::rename(temporary_.c_str(), path_.c_str()) == 0;
+  check(renamed, "cannot rename {} to {}: {}", temporary_, path_, std::strerror(errno));
   ::close(fd_);
   fd_ = -1;
   sync_folder(folder_of(path_));

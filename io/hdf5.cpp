@@ -12,6 +12,8 @@ namespace skymm {
 
 std::mutex& hdf5_mutex() {
   static std::mutex mutex;
+  // After a failed H5Fclose (a full disk) HDF5 1.10's own clean-up at exit crashes; handles close themselves anyway.
+  [[maybe_unused]] static const herr_t stays = H5dont_atexit();
   // HDF5 prints every error by itself unless told not to; messages here carry the reason instead.
   [[maybe_unused]] static const herr_t silenced = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   return mutex;

@@ -1,68 +1,67 @@
-// Training of the vision part: a ViT and a small text tower that share a space. An image is drawn to its caption
-// (contrastive, as CLIP: Radford et al. 2021), and each patch to the name of what is on it, in every language.
-// Contrast alone does not localise at nano size; names for patches do.
+// Pre-training of the vision model (the LVM) on bilingual pictures: a ViT and a small text tower share one space.
+//
+// Two losses (both sums, weighted so that each is a mean over the global batch):
+//   contrastive  picture <-> caption, both ways, in each language (Radford et al. 2021)
+//   names        every patch <-> the name of what it shows, a softmax over all names, in each language
+// The second teaches the patches where things are, which the first does not.
 #pragma once
 
-#include <cstdint>
+#include <memory>
+#include <span>
 #include <vector>
 
+#include "core/graph.hpp"
+#include "ops/layers/linear.hpp"
 #include "ops/models/vision.hpp"
 
 namespace skymm {
 
 struct LvmConfig {
   VisionConfig vision;
-  std::int64_t vocabulary = 8192;
-  std::int64_t text_width = 128;  // of token embeddings and the MLP
-  std::int64_t embedding = 128;   // of the common space
-  float scale = 20.0F;            // of the cosines, before the softmax
+  std::int64_t vocab = 0;
+  std::int64_t text_width = 192;
+  std::int64_t embedding = 128;  // of the shared space
+  float scale = 16.0F;           // of cosine similarities before a softmax
 };
 
-// Texts as bags of tokens, one after the other.
+// Texts as token ids, one after the other.
 struct TextBatch {
-  Tensor tokens;  // i32 [T]
-  Tensor means;   // [S, T] in compute dtype: row s has 1 / length at the tokens of text s
-  std::int64_t size() const { return means.dim(0); }
+  std::vector<std::int32_t> tokens;
+  std::vector<std::int32_t> offsets{0};  // text i is tokens [offsets[i], offsets[i+1])
+
+  std::int64_t size() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
+  void add(std::span<const std::int32_t> text) {
+    tokens.insert(tokens.end(), text.begin(), text.end());
+    offsets.push_back(static_cast<std::int32_t>(tokens.size()));
+  }
 };
-TextBatch make_text_batch(const std::vector<std::vector<std::int32_t>>& texts, DType dtype, Device& device);
 
-class Lvm final : public Module {
+class Lvm : public Module {
  public:
-  Lvm(const LvmConfig& config, DType dtype, Device& device);
+  Lvm(const LvmConfig& config, DType dtype, std::uint64_t seed);
 
-  // All embeddings have length one: [rows, embedding].
-  Variable features(Graph& graph, const Tensor& pixels);          // [images * patches, width]
-  Variable patch_embedding(const Variable& features);             // [images * patches, embedding]
-  Variable image_embedding(const Variable& features);             // [images, embedding]: of the mean patch
-  Variable text_embedding(Graph& graph, const TextBatch& texts);  // [S, embedding]
-
-  const LvmConfig& config() const { return config_; }
-  // vision_model... as in Multimodal, so that the ViT's weights can be taken over by name; text_model..., and the
-  // projections.
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
+  VisionTransformer& vision() { return *vision_; }
+  const LvmConfig& config() const { return config_; }
+
+  // pixels [B, 3, H, W] -> patch features [B * patches, width] of the layer that later models read.
+  Variable patches(Graph& graph, const Tensor& pixels);
+  Variable image_embedding(const Variable& patches);  // -> [B, E], unit rows: of the mean over a picture's patches
+  Variable patch_embedding(const Variable& patches);  // -> [B * patches, E], unit rows
+  // -> [texts, E], unit rows: the mean of token embeddings, then a two-layer MLP.
+  Variable text_embedding(Graph& graph, const TextBatch& texts);
 
  private:
   LvmConfig config_;
-  VisionTransformer vision_;
-  LayerNorm vision_norm_;
-  Linear image_projection_, patch_projection_;
-  Parameter token_embedding_;
-  Linear fc1_, fc2_;
+  DType dtype_;
+  std::unique_ptr<VisionTransformer> vision_;
+  Parameter token_table_;  // [vocab, text width]
+  Linear text_up_, text_down_, image_projection_, patch_projection_;
 };
 
-// The other ranks' part of the contrast: embeddings of the whole batch, of which the rows from `first` on are one's own
-// (their values there do not matter). Undefined tensors: there are no others.
-struct Gathered {
-  Tensor images, texts;  // [batch, embedding]
-  std::int64_t first = 0;
-};
-
-// Symmetric contrastive loss of the whole batch, summed over both directions and halved: every rank computes the same
-// sum and gets the gradient of its own rows, so that parameters' gradients add up over ranks to those of one rank.
-Variable contrastive_loss(const Variable& images, const Variable& texts, float scale, const Gathered& gathered = {});
-
-// The sum over patches of the cross entropy of a softmax over the names' embeddings. names i32 [patches]: row of
-// `texts`, -1 where a patch does not count.
-Variable patch_name_loss(const Variable& patches, const Variable& texts, const Tensor& names, float scale);
+// weight * (cross entropy of row i against column i, both ways) of scale * a b^T; a, b [B, E].
+Variable contrastive_loss(const Variable& a, const Variable& b, float scale, float weight);
+// weight * cross entropy of scale * patches names^T with labels i32 [patches], -1: none.
+Variable name_loss(const Variable& patches, const Variable& names, const Tensor& labels, float scale, float weight);
 
 }  // namespace skymm

@@ -8,6 +8,8 @@
 
 #include "core/error.hpp"
 #include "core/random.hpp"
+#include "io/dataset.hpp"
+#include "io/dataset_source.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
@@ -338,6 +340,22 @@ TEST(Loader, ValidationPassesOnceOverTheData) {
   EXPECT_EQ(beyond.counts.bad(), 0);
   ASSERT_EQ(beyond.micro_batches.size(), 6u);
   for (const MicroBatch& batch : beyond.micro_batches) EXPECT_THAT(batch.sequence_offsets, ElementsAre(0));
+}
+
+TEST(Loader, ReadsDataSets) {
+  const testing::TemporaryFolder folder;
+  const Pictures pictures(20);
+  DatasetWriter writer(folder.file("pictures.h5"));
+  for (std::int64_t i = 0; i < pictures.size(); ++i) writer.add(pictures.read(i));
+  writer.close();
+  Scene scene;
+  scene.source = std::make_shared<Pictures>(20);
+  Rows expected, rows;
+  collect(scene.make()->next(), expected);
+  scene.source = std::make_shared<DatasetSource>(std::make_shared<Dataset>(folder.file("pictures.h5")));
+  collect(scene.make()->next(), rows);
+  EXPECT_EQ(rows, expected);
+  EXPECT_EQ(DatasetSource(std::make_shared<Dataset>(folder.file("pictures.h5")), 7).size(), 7);
 }
 
 TEST(Loader, UnexpectedErrorsReachTheTrainer) {

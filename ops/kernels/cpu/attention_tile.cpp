@@ -20,7 +20,12 @@
 #define SKYMM_ATTENTION_TILE_ONCE
 namespace skymm {
 
-constexpr std::int64_t keys_of_tile = 64;
+constexpr std::int64_t most_keys_of_tile = 128;
+
+// Keys of a tile where `visible` are seen: tiles of nearly one size, in whole vectors of any instruction set.
+inline std::int64_t keys_of_tile(std::int64_t visible) {
+  return (even_pieces(visible, most_keys_of_tile) + 15) / 16 * 16;
+}
 
 // Scratch of a thread, kept from task to task: parts of one block, each aligned to 64 bytes.
 class TileMemory {
@@ -105,10 +110,11 @@ void load_keys(const AttentionProblem& p, const AttentionTask& t, const Heads& x
 HWY_INLINE void soften(float* score, std::int64_t n, std::int64_t visible, float* largest, float* total, float* output,
                        std::int64_t wide) {
   const F32 d;
-  const std::int64_t end = padded(n);
   constexpr float none = -std::numeric_limits<float>::infinity();
-  visible = std::max<std::int64_t>(visible, 0);
-  for (std::int64_t i = std::min(n, visible); i < end; ++i) score[i] = none;
+  visible = std::clamp<std::int64_t>(visible, 0, n);
+  const std::int64_t end = padded(visible);
+  std::fill(score + visible, score + end, none);
+  std::fill(score + end, score + padded(n), 0.0F);
   Vec top = hn::Set(d, none);
   for (std::int64_t i = 0; i < end; i += lanes()) top = hn::Max(top, hn::LoadU(d, score + i));
   const float above = std::max(*largest, hn::GetLane(hn::MaxOfLanes(d, top)));
@@ -133,7 +139,7 @@ HWY_INLINE void soften(float* score, std::int64_t n, std::int64_t visible, float
 
 template <class T>
 void forward_block(const AttentionProblem& p, const AttentionTask& t, const RowBlock& block) {
-  const std::int64_t wide = padded(p.width), rows = block.rows, keys = padded(keys_of_tile);
+  const std::int64_t wide = padded(p.width), rows = block.rows, keys = keys_of_tile(block.visible);
   TileMemory& memory = tile_memory();
   memory.reset(2 * rows * wide + 3 * keys * wide + rows * keys + 2 * rows + 256);
   float* const q = memory.take(rows * wide);
@@ -149,8 +155,8 @@ void forward_block(const AttentionProblem& p, const AttentionTask& t, const RowB
   std::fill(largest, largest + rows, -std::numeric_limits<float>::infinity());
   std::fill(total, total + rows, 0.0F);
 
-  for (std::int64_t begin = 0; begin < block.visible; begin += keys_of_tile) {
-    const std::int64_t n = std::min(keys_of_tile, block.visible - begin);
+  for (std::int64_t begin = 0; begin < block.visible; begin += keys) {
+    const std::int64_t n = std::min(keys, block.visible - begin);
     load_keys<T>(p, t, p.k, begin, n, k);
     load_keys<T>(p, t, p.v, begin, n, v);
     transpose(k, wide, n, p.width, k_transposed, keys);
@@ -191,7 +197,7 @@ HWY_INLINE void differentiate(float* score, float* dp, std::int64_t n, std::int6
 
 template <class T>
 void backward_block(const AttentionProblem& p, const AttentionTask& t, const RowBlock& block, float* dk, float* dv) {
-  const std::int64_t wide = padded(p.width), rows = block.rows, keys = padded(keys_of_tile);
+  const std::int64_t wide = padded(p.width), rows = block.rows, keys = keys_of_tile(block.visible);
   const std::int64_t part = padded_width(p.width);
   TileMemory& memory = tile_memory();
   memory.reset(3 * rows * wide + 4 * keys * wide + 2 * rows * keys + 2 * rows + 256);
@@ -222,8 +228,8 @@ void backward_block(const AttentionProblem& p, const AttentionTask& t, const Row
   load_block<T>(p, t, block, p.q, p.scale, q);
   std::fill(dq, dq + rows * wide, 0.0F);
 
-  for (std::int64_t begin = 0; begin < block.visible; begin += keys_of_tile) {
-    const std::int64_t n = std::min(keys_of_tile, block.visible - begin);
+  for (std::int64_t begin = 0; begin < block.visible; begin += keys) {
+    const std::int64_t n = std::min(keys, block.visible - begin);
     load_keys<T>(p, t, p.k, begin, n, k);
     load_keys<T>(p, t, p.v, begin, n, v);
     transpose(k, wide, n, p.width, k_transposed, keys);

@@ -43,7 +43,7 @@ void add_column_sums(const ColumnSpace& space, float* out, const F& row) {
   constexpr std::int64_t unit = 16;  // columns, so that no vector straddles two threads
   const std::int64_t units = (space.width + unit - 1) / unit;
   const std::int64_t count = (space.rows + space.step - 1) / space.step;
-  parallel_for(units, unit * count, [&](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(units, unit * count, [&](std::int64_t begin, std::int64_t end) {
     add_columns(space, begin * unit, std::min(space.width, end * unit), out, row);
   });
 }

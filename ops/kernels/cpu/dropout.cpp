@@ -74,7 +74,7 @@ void dropout(const Tensor& x_, float p, const RandomKey& key, const Tensor& row_
     // uniform(word) >= p where the word's upper 24 bits are at least p 2^24
     const auto keep_from = static_cast<std::uint32_t>(std::ceil(static_cast<double>(p) * 0x1p24));
     const float scale = 1 / (1 - p);
-    parallel_for(rows_of(x_), 4 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), 4 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const auto position = static_cast<std::uint32_t>(row_ids[2 * t]);
         const auto token = static_cast<std::uint32_t>(row_ids[2 * t + 1]);
@@ -99,7 +99,7 @@ void CpuKernels::dropout(const Tensor& x, float p, const RandomKey& key, const T
   if (!(p >= 0 && p < 1)) fail("dropout: p is {}; it must be at least 0 and below 1", p);
   arguments.block("row_ids", row_ids, 2 * rows_of(x), DType::i32);
   arguments.like("y", y, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(dropout)(x, p, key, row_ids, y); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(dropout)(x, p, key, row_ids, y); });
 }
 
 }  // namespace skymm

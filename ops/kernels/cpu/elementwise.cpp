@@ -23,12 +23,12 @@ void map(const Tensor& x_, const Tensor& y_, const Tensor& z_, const F& f) {
   if (x_.is_contiguous() && y_.is_contiguous() && z_.is_contiguous()) {
     constexpr std::int64_t unit = 1024;
     const std::int64_t n = x_.numel();
-    parallel_for((n + unit - 1) / unit, unit,
-                 [&](std::int64_t begin, std::int64_t end) { piece(0, begin * unit, std::min(n, end * unit)); });
+    parallel_pieces((n + unit - 1) / unit, unit,
+                    [&](std::int64_t begin, std::int64_t end) { piece(0, begin * unit, std::min(n, end * unit)); });
     return;
   }
   const std::int64_t width = width_of(x_);
-  parallel_for(rows_of(x_), width, [&](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(rows_of(x_), width, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) piece(row, 0, width);
   });
 }
@@ -38,8 +38,9 @@ struct Swish {
   float scale;
   HWY_INLINE V value(V x) const { return hn::Mul(x, sigmoid(hn::Mul(x, set(scale)))); }
   HWY_INLINE V slope(V x) const {
-    const V z = hn::Mul(x, set(scale)), s = sigmoid(z);
-    return hn::MulAdd(hn::Mul(z, s), hn::Sub(set(1), s), s);
+    const V z = hn::Mul(x, set(scale));
+    const Sigmoids s = sigmoids(z);
+    return hn::MulAdd(hn::Mul(z, s.value), s.complement, s.value);
   }
 };
 
@@ -66,9 +67,9 @@ struct GeluTanh {
   static constexpr float linear = 1.59576912F, cubic = 0.0713548163F;  // of 2 u
   HWY_INLINE V value(V x) const { return hn::Mul(x, sigmoid(argument(x))); }
   HWY_INLINE V slope(V x) const {
-    const V s = sigmoid(argument(x));
+    const Sigmoids s = sigmoids(argument(x));
     const V du = hn::MulAdd(hn::Mul(x, x), set(3 * cubic), set(linear));
-    return hn::MulAdd(hn::Mul(hn::Mul(x, du), s), hn::Sub(set(1), s), s);
+    return hn::MulAdd(hn::Mul(hn::Mul(x, du), s.value), s.complement, s.value);
   }
   HWY_INLINE static V argument(V x) { return hn::Mul(x, hn::MulAdd(hn::Mul(x, x), set(cubic), set(linear))); }
 };
@@ -108,7 +109,7 @@ void swiglu(const Tensor& gate_up_, const Tensor& y_) {
   visit_floating(y_.dtype(), [&]<class T>(T) {
     const Rows<T> gate_ups(gate_up_), ys(y_);
     const std::int64_t width = width_of(y_);
-    parallel_for(rows_of(y_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(y_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T *gate = gate_ups[t], *up = gate + width;
         T* y = ys[t];
@@ -122,14 +123,16 @@ void swiglu_gradient(const Tensor& gate_up_, const Tensor& dy_, const Tensor& dg
   visit_floating(dy_.dtype(), [&]<class T>(T) {
     const Rows<T> gate_ups(gate_up_), dys(dy_), dgate_ups(dgate_up_);
     const std::int64_t width = width_of(dy_);
-    parallel_for(rows_of(dy_), 4 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(dy_), 4 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T *gate = gate_ups[t], *up = gate + width, *dy = dys[t];
         T *dgate = dgate_ups[t], *dup = dgate + width;
         each(width, [=](auto at) {
-          const V g = at.get(gate), u = at.get(up), d = at.get(dy), s = sigmoid(g), silu = hn::Mul(g, s);
+          const V g = at.get(gate), u = at.get(up), d = at.get(dy);
+          const Sigmoids s = sigmoids(g);
+          const V silu = hn::Mul(g, s.value);
           at.put(dup, hn::Mul(d, silu));
-          at.put(dgate, hn::Mul(hn::Mul(d, u), hn::MulAdd(silu, hn::Sub(set(1), s), s)));
+          at.put(dgate, hn::Mul(hn::Mul(d, u), hn::MulAdd(silu, s.complement, s.value)));
         });
       }
     });
@@ -154,7 +157,7 @@ void add_rows(const Tensor& x_, const Tensor& table_, const Tensor& y_) {
   visit_floating(x_.dtype(), [&]<class T>(T) {
     const Rows<T> xs(x_), tables(table_), ys(y_);
     const std::int64_t width = width_of(x_), n = rows_of(table_);
-    parallel_for(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T *x = xs[t], *table = tables[t % n];
         T* y = ys[t];
@@ -174,7 +177,7 @@ void sum_rows(const Tensor& dy, const Tensor& dtable) {
       add_column_sums({.rows = rows, .width = width}, dtables[0], term);
       return;
     }
-    parallel_for(n, rows / n * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(n, rows / n * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         add_columns({.rows = rows, .width = width, .first = i, .step = n}, 0, width, dtables[i], term);
       }
@@ -202,7 +205,7 @@ void CpuKernels::activation(Activation kind, const Tensor& x, Tensor y) {
   const Arguments arguments("activation");
   arguments.floating("x", x);
   arguments.like("y", y, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(activation)(kind, x, y); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(activation)(kind, x, y); });
 }
 
 void CpuKernels::activation_gradient(Activation kind, const Tensor& x, const Tensor& dy, Tensor dx) {
@@ -210,7 +213,7 @@ void CpuKernels::activation_gradient(Activation kind, const Tensor& x, const Ten
   arguments.floating("x", x);
   arguments.like("dy", dy, x);
   arguments.like("dx", dx, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(activation_gradient)(kind, x, dy, dx); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(activation_gradient)(kind, x, dy, dx); });
 }
 
 namespace {
@@ -228,14 +231,14 @@ void check_halves(const Arguments& arguments, const Tensor& gate_up, const char*
 
 void CpuKernels::swiglu(const Tensor& gate_up, Tensor y) {
   check_halves(Arguments("swiglu"), gate_up, "y", y);
-  enqueue(y, [=] { HWY_DYNAMIC_DISPATCH(swiglu)(gate_up, y); });
+  launch(y, [=] { HWY_DYNAMIC_DISPATCH(swiglu)(gate_up, y); });
 }
 
 void CpuKernels::swiglu_gradient(const Tensor& gate_up, const Tensor& dy, Tensor dgate_up) {
   const Arguments arguments("swiglu_gradient");
   check_halves(arguments, gate_up, "dy", dy);
   arguments.like("dgate_up", dgate_up, gate_up);
-  enqueue(dy, [=] { HWY_DYNAMIC_DISPATCH(swiglu_gradient)(gate_up, dy, dgate_up); });
+  launch(dy, [=] { HWY_DYNAMIC_DISPATCH(swiglu_gradient)(gate_up, dy, dgate_up); });
 }
 
 void CpuKernels::add(const Tensor& x, const Tensor& y, Tensor z) {
@@ -243,7 +246,7 @@ void CpuKernels::add(const Tensor& x, const Tensor& y, Tensor z) {
   arguments.floating("x", x);
   arguments.like("y", y, x);
   arguments.like("z", z, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(add)(x, y, z); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(add)(x, y, z); });
 }
 
 void CpuKernels::multiply(const Tensor& x, const Tensor& y, float scale, Tensor z) {
@@ -251,7 +254,7 @@ void CpuKernels::multiply(const Tensor& x, const Tensor& y, float scale, Tensor 
   arguments.floating("x", x);
   if (y.defined()) arguments.like("y", y, x);
   arguments.like("z", z, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(multiply)(x, y, scale, z); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(multiply)(x, y, scale, z); });
 }
 
 void CpuKernels::add_rows(const Tensor& x, const Tensor& table, Tensor y) {
@@ -262,7 +265,7 @@ void CpuKernels::add_rows(const Tensor& x, const Tensor& table, Tensor y) {
   arguments.that(width_of(table) == width_of(x), "table", "be as wide as x");
   arguments.that(rows_of(table) > 0 || rows_of(x) == 0, "table", "have rows");
   arguments.like("y", y, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(add_rows)(x, table, y); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(add_rows)(x, table, y); });
 }
 
 void CpuKernels::sum_rows(const Tensor& dy, Tensor dtable) {
@@ -272,7 +275,7 @@ void CpuKernels::sum_rows(const Tensor& dy, Tensor dtable) {
   arguments.that(dtable.dtype() == DType::f32, "dtable", "be f32");
   arguments.that(width_of(dtable) == width_of(dy), "dtable", "be as wide as dy");
   arguments.that(rows_of(dtable) > 0 || rows_of(dy) == 0, "dtable", "have rows");
-  enqueue(dy, [=] { HWY_DYNAMIC_DISPATCH(sum_rows)(dy, dtable); });
+  launch(dy, [=] { HWY_DYNAMIC_DISPATCH(sum_rows)(dy, dtable); });
 }
 
 }  // namespace skymm

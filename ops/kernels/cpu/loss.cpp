@@ -39,7 +39,7 @@ void softmax(const Tensor& x_, const Tensor& y_) {
   visit_floating(x_.dtype(), [&]<class T>(T) {
     const Rows<T> xs(x_), ys(y_);
     const std::int64_t width = width_of(x_);
-    parallel_for(rows_of(x_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T* x = xs[t];
         T* y = ys[t];
@@ -55,7 +55,7 @@ void softmax_gradient(const Tensor& y_, const Tensor& dy_, const Tensor& dx_) {
   visit_floating(y_.dtype(), [&]<class T>(T) {
     const Rows<T> ys(y_), dys(dy_), dxs(dx_);
     const std::int64_t width = width_of(y_);
-    parallel_for(rows_of(y_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(y_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T *y = ys[t], *dy = dys[t];
         T* dx = dxs[t];
@@ -72,7 +72,7 @@ void cross_entropy(const Tensor& logits_, const Tensor& labels_, const Tensor& l
     const auto* labels = labels_.data<std::int32_t>();
     float *losses = losses_.data<float>(), *logsumexp = logsumexp_.data<float>();
     const std::int64_t width = width_of(logits_);
-    parallel_for(rows_of(logits_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(logits_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const ExpSum all = exp_sum(logits[t], width);
         const float total = std::log(all.sum);
@@ -90,7 +90,7 @@ void cross_entropy_gradient(const Tensor& logits_, const Tensor& labels_, const 
     const auto* labels = labels_.data<std::int32_t>();
     const float* logsumexp = logsumexp_.data<float>();
     const std::int64_t width = width_of(logits_);
-    parallel_for(rows_of(logits_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(logits_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T* x = logits[t];
         T* dx = dlogits[t];
@@ -113,7 +113,7 @@ void argmax(const Tensor& x_, const Tensor& best_) {
     const Rows<T> xs(x_);
     auto* best = best_.data<std::int32_t>();
     const std::int64_t width = width_of(x_);
-    parallel_for(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T* x = xs[t];
         const float max = row_max(x, width);
@@ -163,7 +163,7 @@ void CpuKernels::softmax(const Tensor& x, Tensor y) {
   const Arguments arguments("softmax");
   arguments.floating("x", x);
   arguments.like("y", y, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(softmax)(x, y); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(softmax)(x, y); });
 }
 
 void CpuKernels::softmax_gradient(const Tensor& y, const Tensor& dy, Tensor dx) {
@@ -171,7 +171,7 @@ void CpuKernels::softmax_gradient(const Tensor& y, const Tensor& dy, Tensor dx) 
   arguments.floating("y", y);
   arguments.like("dy", dy, y);
   arguments.like("dx", dx, y);
-  enqueue(y, [=] { HWY_DYNAMIC_DISPATCH(softmax_gradient)(y, dy, dx); });
+  launch(y, [=] { HWY_DYNAMIC_DISPATCH(softmax_gradient)(y, dy, dx); });
 }
 
 void CpuKernels::cross_entropy(const Tensor& logits, const Tensor& labels, Tensor losses, Tensor logsumexp) {
@@ -181,7 +181,7 @@ void CpuKernels::cross_entropy(const Tensor& logits, const Tensor& labels, Tenso
   arguments.block("labels", labels, rows_of(logits), DType::i32);
   arguments.block("losses", losses, rows_of(logits), DType::f32);
   arguments.block("logsumexp", logsumexp, rows_of(logits), DType::f32);
-  enqueue(logits, [=] {
+  launch(logits, [=] {
     check_labels("cross_entropy", labels, width_of(logits));
     HWY_DYNAMIC_DISPATCH(cross_entropy)(logits, labels, losses, logsumexp);
   });
@@ -194,7 +194,7 @@ void CpuKernels::cross_entropy_gradient(const Tensor& logits, const Tensor& labe
   arguments.block("labels", labels, rows_of(logits), DType::i32);
   arguments.block("logsumexp", logsumexp, rows_of(logits), DType::f32);
   arguments.like("dlogits", dlogits, logits);
-  enqueue(logits, [=] {
+  launch(logits, [=] {
     check_labels("cross_entropy_gradient", labels, width_of(logits));
     HWY_DYNAMIC_DISPATCH(cross_entropy_gradient)(logits, labels, logsumexp, scale, dlogits);
   });
@@ -205,7 +205,7 @@ void CpuKernels::argmax(const Tensor& x, Tensor best) {
   arguments.floating("x", x);
   arguments.that(width_of(x) > 0, "x", "have columns");
   arguments.block("best", best, rows_of(x), DType::i32);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(argmax)(x, best); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(argmax)(x, best); });
 }
 
 }  // namespace skymm

@@ -4,13 +4,14 @@
 
 #include <array>
 #include <bit>
-#include <cmath>
+#include <cstring>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <vector>
 
 #include "core/error.hpp"
+#include "ops/kernels/cpu/block_add.hpp"
 #include "ops/kernels/cpu/launch.hpp"
 #include "ops/kernels/cpu/matmul_wide.hpp"
 
@@ -121,14 +122,17 @@ std::shared_ptr<const Primitive> primitive_for(const Matrix& a, const Matrix& b,
   return made->emplace(key, std::move(primitive)).first->second;
 }
 
-// Scratch memory of this thread, kept from call to call.
-void* scratch(std::size_t bytes) {
-  thread_local Tensor kept;
+// Scratch memory of this thread, kept from call to call: one piece for each use.
+enum class Use { onednn, left, target };
+
+void* scratch(Use use, std::int64_t bytes) {
+  thread_local std::array<Tensor, 3> pieces;
+  Tensor& kept = pieces[static_cast<int>(use)];
   if (bytes == 0) return nullptr;
-  if (!kept.defined() || kept.bytes() < bytes) {
+  if (!kept.defined() || kept.numel() < bytes) {
     const PurposeScope purpose(Purpose::workspace);
     kept = Tensor();
-    kept = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::u8);
+    kept = Tensor::empty({bytes}, DType::u8);
   }
   return kept.raw();
 }
@@ -154,14 +158,42 @@ void multiply_block(const Matrix& a, const Matrix& b, const Memory::desc* packed
                                             {DNNL_ARG_WEIGHTS, Memory(p->b, engine(), b.data)},
                                             {DNNL_ARG_DST, Memory(p->c, engine(), c.data)}};
   if (e.bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, Memory(p->bias, engine(), const_cast<void*>(e.bias)));
-  if (const std::size_t bytes = p->scratchpad.get_size(); bytes > 0) {
-    arguments.emplace(DNNL_ARG_SCRATCHPAD, Memory(p->scratchpad, engine(), scratch(bytes)));
+  if (const auto bytes = static_cast<std::int64_t>(p->scratchpad.get_size()); bytes > 0) {
+    arguments.emplace(DNNL_ARG_SCRATCHPAD, Memory(p->scratchpad, engine(), scratch(Use::onednn, bytes)));
   }
   p->matmul.execute(stream, arguments);
 }
 
+bool is_dense(const Matrix& x) { return x.col_step == 1 && (x.row_step == x.cols || x.rows == 1); }
+
+Matrix dense_scratch(Use use, std::int64_t rows, std::int64_t cols, DType dtype) {
+  return {scratch(use, rows * cols * static_cast<std::int64_t>(size_of(dtype))), dtype, rows, cols, cols, 1};
+}
+
+void copy_rows(const Matrix& from, const Matrix& to) {
+  const std::size_t bytes = static_cast<std::size_t>(from.cols) * size_of(from.dtype);
+  for (std::int64_t r = 0; r < from.rows; ++r) std::memcpy(to.at(r * to.row_step), from.at(r * from.row_step), bytes);
+}
+
+// multiply_block through dense copies of a and c where they are strided: oneDNN's fast kernels take no others, and
+// the copies stay in cache.
+void multiply_dense(const Matrix& a, const Matrix& b, const Memory::desc* packed, const Matrix& c, const Epilogue& e) {
+  Matrix left = a;
+  if (!is_dense(a)) {
+    left = dense_scratch(Use::left, a.rows, a.cols, a.dtype);
+    copy_rows(a, left);
+  }
+  if (is_dense(c)) return multiply_block(left, b, packed, c, e);
+  const Matrix target = dense_scratch(Use::target, c.rows, c.cols, e.accumulate ? DType::f32 : c.dtype);
+  Epilogue product = e;
+  product.accumulate = false;
+  multiply_block(left, b, packed, target, product);
+  e.accumulate ? add_block(target, c) : copy_rows(target, c);
+}
+
 void multiply_plain(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e) {
-  multiply_block(a, b, nullptr, c, e);
+  const bool is_whole_rows = b.row_step == 1 && b.col_step == b.rows;  // a weight [n, k], seen as [k, n]
+  is_whole_rows&& a.col_step == 1 ? multiply_dense(a, b, nullptr, c, e) : multiply_block(a, b, nullptr, c, e);
 }
 
 // oneDNN refuses bf16 below AVX-512.
@@ -200,7 +232,7 @@ Epilogue epilogue_of(const Epilogue& e, std::int64_t column) {
 template <class F>
 void each_block(const Matrix& c, std::int64_t k, std::int64_t rows, std::int64_t cols, F block) {
   const std::int64_t down = (c.rows + rows - 1) / rows, across = (c.cols + cols - 1) / cols;
-  parallel_for(c.batch * across * down, c.batch * c.rows * c.cols * k / 16, [&](std::int64_t i) {
+  parallel_for(c.batch * across * down, c.batch * c.rows * c.cols * k / 64, [&](std::int64_t i) {
     const std::int64_t row = i % down * rows, col = i / down % across * cols;
     block(i / down / across, row, std::min(c.rows, row + rows), col, std::min(c.cols, col + cols));
   });
@@ -295,7 +327,7 @@ void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilo
              [&](std::int64_t, std::int64_t row, std::int64_t end_row, std::int64_t col, std::int64_t end_col) {
                const std::int64_t panel = col / p.cols;
                Matrix right{static_cast<char*>(b.storage_.raw()) + panel * p.step, a.dtype, a.cols, end_col - col};
-               multiply_block(a.rows_of(row, end_row), right, panel + 1 < p.count ? &p.whole : &p.last,
+               multiply_dense(a.rows_of(row, end_row), right, panel + 1 < p.count ? &p.whole : &p.last,
                               c.rows_of(row, end_row).cols_of(col, end_col), epilogue_of(e, col));
              });
 }

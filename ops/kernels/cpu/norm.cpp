@@ -23,7 +23,7 @@ void layer_norm(const Tensor& x_, const Tensor& weight_, const Tensor& bias_, fl
     const T *weight = data_or_null<T>(weight_), *bias = data_or_null<T>(bias_);
     float *means = mean_.data<float>(), *inv_stds = inv_std_.data<float>();
     const std::int64_t width = width_of(x_);
-    parallel_for(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T* x = xs[t];
         T* y = ys[t];
@@ -56,7 +56,7 @@ void norm_input_gradient(const Tensor& dy_, const Tensor& x_, const Tensor& weig
     const T* weight = data_or_null<T>(weight_);
     const float *means = data_or_null<float>(mean_), *invs = inv_.data<float>();
     const std::int64_t width = width_of(x_);
-    parallel_for(rows_of(x_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), 2 * width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T *dy = dys[t], *x = xs[t];
         T* dx = dxs[t];
@@ -119,7 +119,7 @@ void rms_norm(const Tensor& x_, const Tensor& residual_, const Tensor& weight_, 
     const T* weight = weight_.data<T>();
     float* inv_rms = inv_rms_.data<float>();
     const std::int64_t width = width_of(x_);
-    parallel_for(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         T *x = xs[t], *y = ys[t];
         const T* residual = residuals[t];
@@ -158,7 +158,7 @@ void l2_normalize(const Tensor& x_, float eps, const Tensor& y_, const Tensor& i
     const Rows<T> xs(x_), ys(y_);
     float* inv_norm = inv_norm_.data<float>();
     const std::int64_t width = width_of(x_);
-    parallel_for(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T* x = xs[t];
         T* y = ys[t];
@@ -180,7 +180,7 @@ void l2_normalize_gradient(const Tensor& dy_, const Tensor& y_, const Tensor& in
     const Rows<T> dys(dy_), ys(y_), dxs(dx_);
     const float* inv_norm = inv_norm_.data<float>();
     const std::int64_t width = width_of(y_);
-    parallel_for(rows_of(y_), width, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(rows_of(y_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T *dy = dys[t], *y = ys[t];
         T* dx = dxs[t];
@@ -222,7 +222,7 @@ void CpuKernels::layer_norm(const Tensor& x, const Tensor& weight, const Tensor&
   arguments.like("y", y, x);
   arguments.block("mean", mean, rows_of(x), DType::f32);
   arguments.block("inv_std", inv_std, rows_of(x), DType::f32);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm)(x, weight, bias, eps, y, mean, inv_std); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm)(x, weight, bias, eps, y, mean, inv_std); });
 }
 
 void CpuKernels::layer_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
@@ -234,7 +234,7 @@ void CpuKernels::layer_norm_input_gradient(const Tensor& dy, const Tensor& x, co
   arguments.block("mean", mean, rows_of(x), DType::f32);
   arguments.block("inv_std", inv_std, rows_of(x), DType::f32);
   arguments.like("dx", dx, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm_input_gradient)(dy, x, weight, mean, inv_std, dx, accumulate); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm_input_gradient)(dy, x, weight, mean, inv_std, dx, accumulate); });
 }
 
 void CpuKernels::layer_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& mean,
@@ -246,7 +246,7 @@ void CpuKernels::layer_norm_weight_gradient(const Tensor& dy, const Tensor& x, c
   arguments.block("inv_std", inv_std, rows_of(x), DType::f32);
   if (dweight.defined()) arguments.block("dweight", dweight, width_of(x), DType::f32);
   if (dbias.defined()) arguments.block("dbias", dbias, width_of(x), DType::f32);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm_weight_gradient)(dy, x, mean, inv_std, dweight, dbias); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm_weight_gradient)(dy, x, mean, inv_std, dweight, dbias); });
 }
 
 void CpuKernels::rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, float eps, Tensor y, Tensor inv_rms) {
@@ -256,7 +256,7 @@ void CpuKernels::rms_norm(Tensor x, const Tensor& residual, const Tensor& weight
   arguments.block("weight", weight, width_of(x), x.dtype());
   arguments.like("y", y, x);
   arguments.block("inv_rms", inv_rms, rows_of(x), DType::f32);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm)(x, residual, weight, eps, y, inv_rms); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm)(x, residual, weight, eps, y, inv_rms); });
 }
 
 void CpuKernels::rms_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
@@ -267,7 +267,7 @@ void CpuKernels::rms_norm_input_gradient(const Tensor& dy, const Tensor& x, cons
   arguments.block("weight", weight, width_of(x), x.dtype());
   arguments.block("inv_rms", inv_rms, rows_of(x), DType::f32);
   arguments.like("dx", dx, x);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm_input_gradient)(dy, x, weight, inv_rms, dx, accumulate); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm_input_gradient)(dy, x, weight, inv_rms, dx, accumulate); });
 }
 
 void CpuKernels::rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& inv_rms, Tensor dweight) {
@@ -276,7 +276,7 @@ void CpuKernels::rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, con
   arguments.like("dy", dy, x);
   arguments.block("inv_rms", inv_rms, rows_of(x), DType::f32);
   arguments.block("dweight", dweight, width_of(x), DType::f32);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm_weight_gradient)(dy, x, inv_rms, dweight); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm_weight_gradient)(dy, x, inv_rms, dweight); });
 }
 
 void CpuKernels::l2_normalize(const Tensor& x, float eps, Tensor y, Tensor inv_norm) {
@@ -284,7 +284,7 @@ void CpuKernels::l2_normalize(const Tensor& x, float eps, Tensor y, Tensor inv_n
   arguments.floating("x", x);
   arguments.like("y", y, x);
   arguments.block("inv_norm", inv_norm, rows_of(x), DType::f32);
-  enqueue(x, [=] { HWY_DYNAMIC_DISPATCH(l2_normalize)(x, eps, y, inv_norm); });
+  launch(x, [=] { HWY_DYNAMIC_DISPATCH(l2_normalize)(x, eps, y, inv_norm); });
 }
 
 void CpuKernels::l2_normalize_gradient(const Tensor& dy, const Tensor& y, const Tensor& inv_norm, Tensor dx) {
@@ -293,7 +293,7 @@ void CpuKernels::l2_normalize_gradient(const Tensor& dy, const Tensor& y, const 
   arguments.like("dy", dy, y);
   arguments.block("inv_norm", inv_norm, rows_of(y), DType::f32);
   arguments.like("dx", dx, y);
-  enqueue(y, [=] { HWY_DYNAMIC_DISPATCH(l2_normalize_gradient)(dy, y, inv_norm, dx); });
+  launch(y, [=] { HWY_DYNAMIC_DISPATCH(l2_normalize_gradient)(dy, y, inv_norm, dx); });
 }
 
 }  // namespace skymm

@@ -38,7 +38,7 @@ void sum_by_blocks(const Tensor& x_, const Tensor& out, const F& f) {
     const T* x = x_.data<T>();
     const std::int64_t n = x_.numel();
     std::vector<double> sums((n + block - 1) / block);
-    parallel_for(static_cast<std::int64_t>(sums.size()), block, [&](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(static_cast<std::int64_t>(sums.size()), block, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t b = begin; b < end; ++b) {
         sums[b] = block_sum(x + b * block, std::min(block, n - b * block), f);
       }
@@ -62,7 +62,7 @@ void count_non_finite(const Tensor& x_, const Tensor& count) {
     const T* x = x_.data<T>();
     const std::int64_t n = x_.numel();
     std::atomic<std::int64_t> total = 0;
-    parallel_for((n + unit - 1) / unit, unit, [&](std::int64_t begin, std::int64_t end) {
+    parallel_pieces((n + unit - 1) / unit, unit, [&](std::int64_t begin, std::int64_t end) {
       const auto exponent = hn::Set(u32, 0x7f800000U);
       std::int64_t found = 0;
       each(begin * unit, std::min(n, end * unit), [&](auto at) {
@@ -88,7 +88,7 @@ void adamw(const Tensor& master_, const Tensor& m_, const Tensor& v_, const Tens
     constexpr std::int64_t unit = 1024;
     T* value = has_value ? value_.data<T>() : nullptr;
     const std::int64_t n = master_.numel();
-    parallel_for((n + unit - 1) / unit, 4 * unit, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces((n + unit - 1) / unit, 4 * unit, [=](std::int64_t begin, std::int64_t end) {
       each(begin * unit, std::min(n, end * unit), [=](auto at) {
         const V g = hn::Mul(at.get(gradient), set(options.gradient_scale));
         const V first = hn::MulAdd(at.get(m), set(options.beta1), hn::Mul(g, set(1 - options.beta1)));
@@ -124,21 +124,21 @@ void CpuKernels::sum(const Tensor& x, Tensor out) {
   const Arguments arguments("sum");
   arguments.floating("x", x);
   arguments.block("out", out, 1, DType::f64);
-  enqueue(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum)(dense, out); });
+  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum)(dense, out); });
 }
 
 void CpuKernels::sum_of_squares(const Tensor& x, Tensor out) {
   const Arguments arguments("sum_of_squares");
   arguments.floating("x", x);
   arguments.block("out", out, 1, DType::f64);
-  enqueue(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum_of_squares)(dense, out); });
+  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum_of_squares)(dense, out); });
 }
 
 void CpuKernels::count_non_finite(const Tensor& x, Tensor count) {
   const Arguments arguments("count_non_finite");
   arguments.floating("x", x);
   arguments.block("count", count, 1, DType::i32);
-  enqueue(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(count_non_finite)(dense, count); });
+  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(count_non_finite)(dense, count); });
 }
 
 void CpuKernels::adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) {
@@ -154,7 +154,7 @@ void CpuKernels::adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient
     arguments.block("value", value, n, value.dtype());
   }
   if (options.step < 1) fail("adamw: step is {}; steps count from 1", options.step);
-  enqueue(master, [=] { HWY_DYNAMIC_DISPATCH(adamw)(master, m, v, gradient, value, options); });
+  launch(master, [=] { HWY_DYNAMIC_DISPATCH(adamw)(master, m, v, gradient, value, options); });
 }
 
 }  // namespace skymm

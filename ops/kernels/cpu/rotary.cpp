@@ -39,7 +39,7 @@ void rotary_embedding(const Tensor& x_, const Tensor& positions_, const std::vec
     const T* xs = x_.data<T>();
     T* ys = y_.data<T>();
     const auto* positions = positions_.data<std::int32_t>();
-    parallel_for(x_.dim(0), x_.dim(1) * x_.dim(2), [&](std::int64_t begin, std::int64_t end) {
+    parallel_pieces(x_.dim(0), x_.dim(1) * x_.dim(2), [&](std::int64_t begin, std::int64_t end) {
       std::vector<float> sine(turns.size()), cosine(turns.size());
       for (std::int64_t t = begin; t < end; ++t) {
         angles(turns, inverse ? -positions[t] : positions[t], sine.data(), cosine.data());
@@ -87,7 +87,7 @@ void CpuKernels::rotary_embedding(const Tensor& x, const Tensor& positions, floa
   arguments.heads("y", y);
   arguments.that(y.shape() == x.shape() && y.dtype() == x.dtype(), "y", "have x's shape and dtype");
   arguments.block("positions", positions, x.dim(0), DType::i32);
-  enqueue(x, [=, turns = turns_per_position(x.dim(2) / 2, theta)] {
+  launch(x, [=, turns = turns_per_position(x.dim(2) / 2, theta)] {
     HWY_DYNAMIC_DISPATCH(rotary_embedding)(x, positions, turns, inverse, y);
   });
 }

@@ -20,7 +20,7 @@ void scatter_add_rows(const Tensor& x_, const Tensor& rows_, const Tensor& y_) {
     const Rows<float> ys(y_);
     const auto* rows = rows_.data<std::int32_t>();
     const std::int64_t width = width_of(x_), count = rows_of(x_);
-    parallel_for((width + unit - 1) / unit, unit * count, [=](std::int64_t begin, std::int64_t end) {
+    parallel_pieces((width + unit - 1) / unit, unit * count, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = 0; i < count; ++i) {
         if (rows[i] < 0) continue;
         const T* x = xs[i];
@@ -67,7 +67,7 @@ void gather(const Tensor& x, const Tensor& rows, const Tensor& y) {
   const ByteRows from(x), to(y);
   const auto* index = rows.data<std::int32_t>();
   const std::size_t bytes = row_bytes(x);
-  parallel_for(rows.numel(), width_of(x), [=](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(rows.numel(), width_of(x), [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       index[i] < 0 ? std::memset(to[i], 0, bytes) : std::memcpy(to[i], from[index[i]], bytes);
     }
@@ -79,7 +79,7 @@ void scatter(const Tensor& x, const Tensor& rows, const Tensor& y) {
   const ByteRows from(x), to(y);
   const auto* index = rows.data<std::int32_t>();
   const std::size_t bytes = row_bytes(x);
-  parallel_for(rows.numel(), width_of(x), [=](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(rows.numel(), width_of(x), [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       if (index[i] >= 0) std::memcpy(to[index[i]], from[i], bytes);
     }
@@ -92,7 +92,7 @@ void patches(const Tensor& pixels, std::int64_t patch, const Tensor& y) {
   const T* from = pixels.data<T>();
   const std::int64_t channels = pixels.dim(1), down = pixels.dim(2) / patch, across = pixels.dim(3) / patch;
   const std::size_t bytes = static_cast<std::size_t>(patch) * sizeof(T);
-  parallel_for(y.dim(0), width_of(y), [=](std::int64_t begin, std::int64_t end) {
+  parallel_pieces(y.dim(0), width_of(y), [=](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t image = i / (down * across), top = i / across % down * patch, left = i % across * patch;
       T* to = rows[i];
@@ -115,7 +115,7 @@ void CpuKernels::gather_rows(const Tensor& x, const Tensor& rows, Tensor y) {
   arguments.rows("y", y);
   arguments.that(y.dtype() == x.dtype() && width_of(y) == width_of(x), "y", "have x's dtype and width");
   arguments.block("rows", rows, rows_of(y), DType::i32);
-  enqueue(x, [=] { gather(x, rows, y); });
+  launch(x, [=] { gather(x, rows, y); });
 }
 
 void CpuKernels::scatter_rows(const Tensor& x, const Tensor& rows, Tensor y) {
@@ -124,7 +124,7 @@ void CpuKernels::scatter_rows(const Tensor& x, const Tensor& rows, Tensor y) {
   arguments.rows("y", y);
   arguments.that(y.dtype() == x.dtype() && width_of(y) == width_of(x), "y", "have x's dtype and width");
   arguments.block("rows", rows, rows_of(x), DType::i32);
-  enqueue(x, [=] { scatter(x, rows, y); });
+  launch(x, [=] { scatter(x, rows, y); });
 }
 
 void CpuKernels::scatter_add_rows(const Tensor& x, const Tensor& rows, Tensor y) {
@@ -133,7 +133,7 @@ void CpuKernels::scatter_add_rows(const Tensor& x, const Tensor& rows, Tensor y)
   arguments.floating("y", y);
   arguments.that(y.dtype() == DType::f32 && width_of(y) == width_of(x), "y", "be f32 and as wide as x");
   arguments.block("rows", rows, rows_of(x), DType::i32);
-  enqueue(x, [=] {
+  launch(x, [=] {
     check_indices("scatter_add_rows", rows, rows_of(y));
     HWY_DYNAMIC_DISPATCH(scatter_add_rows)(x, rows, y);
   });
@@ -146,7 +146,7 @@ void CpuKernels::extract_patches(const Tensor& pixels, std::int64_t patch, Tenso
                  "have sides that are multiples of the patch");
   const std::int64_t count = pixels.dim(0) * (pixels.dim(2) / patch) * (pixels.dim(3) / patch);
   arguments.shaped("y", y, {count, pixels.dim(1) * patch * patch}, pixels.dtype());
-  enqueue(pixels, [=] { visit_floating(pixels.dtype(), [&]<class T>(T) { patches<T>(pixels, patch, y); }); });
+  launch(pixels, [=] { visit_floating(pixels.dtype(), [&]<class T>(T) { patches<T>(pixels, patch, y); }); });
 }
 
 }  // namespace skymm

@@ -178,6 +178,15 @@ HWY_INLINE V exp(V x) {
 
 HWY_INLINE V sigmoid(V x) { return hn::Div(set(1.0F), hn::Add(set(1.0F), exp(hn::Neg(x)))); }
 
+// sigmoid(x) and 1 - sigmoid(x), each to its own relative accuracy
+struct Sigmoids {
+  V value, complement;
+};
+HWY_INLINE Sigmoids sigmoids(V x) {
+  const V e = exp(hn::Neg(x)), value = hn::Div(set(1.0F), hn::Add(set(1.0F), e));
+  return {value, hn::Mul(e, value)};
+}
+
 // The normal distribution: cdf(x) = (1 + erf(x / sqrt(2))) / 2 and density(x) = exp(-x^2 / 2) / sqrt(2 pi).
 // For a = |x|: cdf(-a) = exp(-a^2 / 2) u P(u), u = 1 / (1 + 0.3 a), P a minimax polynomial of relative error 4e-9.
 struct Normal {

@@ -1,0 +1,26 @@
+// The model of a run, put together: tokenizer, weights by name, what trains, what is frozen and packed.
+#pragma once
+
+#include <memory>
+
+#include "io/pixels.hpp"
+#include "io/prompt.hpp"
+#include "launch/config.hpp"
+#include "ops/models/multimodal.hpp"
+
+namespace skymm {
+
+struct Assembly {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<Multimodal> model;
+  ImageSpec images;
+  std::int64_t visual_tokens = 0;  // of one picture; 0 for a decoder alone
+  std::uint64_t frozen_hash = 0;   // of all frozen weights: a checkpoint belongs to them
+
+  PromptBuilder prompts(const TrainConfig& config) const;
+};
+
+// Loads config.model. A frozen weight that no file has, or has in another shape, is an Error that lists all such.
+Assembly assemble(const TrainConfig& config);
+
+}  // namespace skymm

@@ -1,0 +1,552 @@
+#include "launch/config.hpp"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <set>
+#include <sstream>
+#include <variant>
+
+#include "core/dtype.hpp"
+#include "core/log.hpp"
+#include "io/prompt.hpp"
+#include "ops/models/config.hpp"
+
+namespace skymm {
+namespace {
+
+namespace po = boost::program_options;
+
+using Field = std::variant<std::string*, bool*, int*, std::int64_t*, std::uint64_t*, float*, double*,
+                           std::vector<std::string>*, std::vector<SourceConfig>*>;
+using Names = std::vector<std::string>;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+struct Range {
+  double least = -infinity, most = infinity;
+  bool open = false;  // `least` itself is out
+};
+
+struct Option {
+  const char* name;
+  const char* value;  // what stands for the value in --help, with its unit
+  const char* help;
+  Field (*field)(TrainConfig&);
+  Range range = {};
+  Names (*choices)() = nullptr;  // of a string, or of a list's items
+};
+
+struct Section {
+  const char* name;
+  const char* help;
+};
+
+constexpr Section sections[] = {{"run", "where and how it runs"},
+                                {"model", "what is trained, and on top of which frozen weights"},
+                                {"data", "what it learns from"},
+                                {"train", "how it is optimised, and how often it reports"}};
+
+template <class Views>
+Names names_of_views(const Views& views) {
+  return {views.begin(), views.end()};
+}
+
+Names vision_choices() {
+  Names names = names_of_views(vision_presets());
+  names.emplace_back("none");
+  return names;
+}
+
+const std::vector<Option>& options() {
+  using C = TrainConfig;
+  constexpr Range share{0, 1}, positive{0, infinity, true}, from_zero{0}, from_one{1};
+  static const std::vector<Option> table = {
+      {"run.dir", "DIR", "the run directory: config, metrics, checkpoints, report",
+       [](C& c) -> Field { return &c.run.dir; }},
+      {"run.seed", "N", "of everything random: initial weights, order of samples, dropout, augmentation",
+       [](C& c) -> Field { return &c.run.seed; }},
+      {"run.threads",
+       "N",
+       "compute threads of a rank; 0: as OMP_NUM_THREADS says, else all cores",
+       [](C& c) -> Field { return &c.run.threads; },
+       {0, 4096}},
+      {"run.resume", "auto|none|FILE",
+       "auto: go on from the newest whole checkpoint of the run directory, if there is "
+       "one; none: start anew; or the checkpoint to start from",
+       [](C& c) -> Field { return &c.run.resume; }},
+      {"run.log_level",
+       "LEVEL",
+       "how much is said on the terminal",
+       [](C& c) -> Field { return &c.run.log_level; },
+       {},
+       [] {
+         return Names{"debug", "info", "warn", "error", "silent"};
+       }},
+
+      {"model.decoder",
+       "PRESET",
+       "the language model",
+       [](C& c) -> Field { return &c.model.decoder; },
+       {},
+       [] { return names_of_views(decoder_presets()); }},
+      {"model.vision",
+       "PRESET",
+       "the vision model; none: text only",
+       [](C& c) -> Field { return &c.model.vision; },
+       {},
+       vision_choices},
+      {"model.resampler",
+       "KIND",
+       "what turns image patches into visual tokens",
+       [](C& c) -> Field { return &c.model.resampler; },
+       {},
+       [] {
+         return Names{"qwen", "perceiver", "linear", "mlp"};
+       }},
+      {"model.queries", "TOKENS", "visual tokens of a picture (qwen: a square number; linear and mlp keep every patch)",
+       [](C& c) -> Field { return &c.model.queries; }, from_one},
+      {"model.resampler_depth", "LAYERS", "layers of the perceiver resampler",
+       [](C& c) -> Field { return &c.model.resampler_depth; }, from_one},
+      {"model.lora_rank", "N", "rank of LoRA, where lora is in model.train",
+       [](C& c) -> Field { return &c.model.lora_rank; }, from_one},
+      {"model.lora_alpha", "X", "LoRA's strength: its term is scaled by alpha / rank",
+       [](C& c) -> Field { return &c.model.lora_alpha; }, positive},
+      {"model.lora_dropout",
+       "SHARE",
+       "of LoRA's input",
+       [](C& c) -> Field { return &c.model.lora_dropout; },
+       {0, 0.99}},
+      {"model.lora_targets", "LIST", "linear layers that get LoRA, such as q_proj,v_proj; none: all but the head",
+       [](C& c) -> Field { return &c.model.lora_targets; }},
+      {"model.rslora", "BOOL", "scale LoRA by alpha / sqrt(rank)", [](C& c) -> Field { return &c.model.rslora; }},
+      {"model.weights", "FILES",
+       "safetensors files, read by name, later ones win; what no file has starts at random, "
+       "if it trains, and is an error, if it is frozen",
+       [](C& c) -> Field { return &c.model.weights; }},
+      {"model.tokenizer", "FILE", "SentencePiece model", [](C& c) -> Field { return &c.model.tokenizer; }},
+      {"model.dtype",
+       "TYPE",
+       "of weights and activations; sums, master weights and moments are f32",
+       [](C& c) -> Field { return &c.model.dtype; },
+       {},
+       [] {
+         return Names{"bf16", "f32"};
+       }},
+      {"model.train",
+       "LIST",
+       "what trains; all else is frozen",
+       [](C& c) -> Field { return &c.model.train; },
+       {},
+       [] {
+         return Names{"resampler", "lora", "decoder", "vision"};
+       }},
+      {"model.recompute",
+       "WHAT",
+       "full: keep only each layer's input and compute the rest again in backward, for less "
+       "memory",
+       [](C& c) -> Field { return &c.model.recompute; },
+       {},
+       [] {
+         return Names{"none", "full"};
+       }},
+
+      {"data.train", "PATH[:WEIGHT],...", "data sets to learn from; samples are drawn in proportion to the weights",
+       [](C& c) -> Field { return &c.data.train; }},
+      {"data.validation", "PATH,...", "data sets for the validation loss; none: no validation",
+       [](C& c) -> Field { return &c.data.validation; }},
+      {"data.chat_template",
+       "NAME",
+       "how a conversation becomes a prompt",
+       [](C& c) -> Field { return &c.data.chat_template; },
+       {},
+       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "nano"}; }},
+      {"data.max_length",
+       "TOKENS",
+       "longest sample, visual tokens included; longer ones lose their last turns",
+       [](C& c) -> Field { return &c.data.max_length; },
+       {2, 1 << 20}},
+      {"data.english_weight", "X", "how often English samples come, relative to 1",
+       [](C& c) -> Field { return &c.data.english_weight; }, from_zero},
+      {"data.chinese_weight", "X", "how often Chinese samples come, relative to 1",
+       [](C& c) -> Field { return &c.data.chinese_weight; }, from_zero},
+      {"data.negatives", "SHARE", "of the questions about what is not in the picture that are kept",
+       [](C& c) -> Field { return &c.data.negatives; }, share},
+      {"data.augment", "BOOL", "shift pictures and change their brightness a little",
+       [](C& c) -> Field { return &c.data.augment; }},
+      {"data.workers",
+       "THREADS",
+       "of a rank that decode pictures and tokenize, ahead of training",
+       [](C& c) -> Field { return &c.data.workers; },
+       {1, 1024}},
+
+      {"train.objective",
+       "WHAT",
+       "instruction: answers about pictures; text: a decoder alone; lvm: the vision model, "
+       "from captions and the names of patches",
+       [](C& c) -> Field { return &c.train.objective; },
+       {},
+       [] {
+         return Names{"instruction", "text", "lvm"};
+       }},
+      {"train.steps", "STEPS", "optimizer steps of the whole run", [](C& c) -> Field { return &c.train.steps; },
+       from_one},
+      {"train.global_batch", "SAMPLES", "of a step, over all ranks",
+       [](C& c) -> Field { return &c.train.global_batch; }, from_one},
+      {"train.micro_batch", "SAMPLES", "that a rank computes at once; less needs less memory, the result is the same",
+       [](C& c) -> Field { return &c.train.micro_batch; }, from_one},
+      {"train.learning_rate", "X", "the peak", [](C& c) -> Field { return &c.train.learning_rate; }, positive},
+      {"train.schedule",
+       "KIND",
+       "of the learning rate after warm-up",
+       [](C& c) -> Field { return &c.train.schedule; },
+       {},
+       [] {
+         return Names{"cosine", "constant"};
+       }},
+      {"train.warmup_steps", "STEPS", "while the learning rate climbs from 0",
+       [](C& c) -> Field { return &c.train.warmup_steps; }, from_zero},
+      {"train.min_lr_ratio", "SHARE", "of the peak that the cosine ends at",
+       [](C& c) -> Field { return &c.train.min_lr_ratio; }, share},
+      {"train.weight_decay", "X", "of matrices; vectors are not decayed",
+       [](C& c) -> Field { return &c.train.weight_decay; }, from_zero},
+      {"train.beta1", "X", "AdamW's mean of gradients", [](C& c) -> Field { return &c.train.beta1; }, {0, 0.9999}},
+      {"train.beta2", "X", "AdamW's mean of squares", [](C& c) -> Field { return &c.train.beta2; }, {0, 0.99999}},
+      {"train.epsilon", "X", "AdamW's", [](C& c) -> Field { return &c.train.epsilon; }, positive},
+      {"train.clip_norm", "X", "largest norm of the whole gradient; 0: no clipping",
+       [](C& c) -> Field { return &c.train.clip_norm; }, from_zero},
+      {"train.log_every", "STEPS", "between progress lines", [](C& c) -> Field { return &c.train.log_every; },
+       from_one},
+      {"train.validate_every", "STEPS", "between validations", [](C& c) -> Field { return &c.train.validate_every; },
+       from_one},
+      {"train.validation_steps", "BATCHES", "most global batches of a validation",
+       [](C& c) -> Field { return &c.train.validation_steps; }, from_one},
+      {"train.checkpoint_every", "STEPS", "between checkpoints; the end always leaves one",
+       [](C& c) -> Field { return &c.train.checkpoint_every; }, from_one},
+      {"train.keep_checkpoints",
+       "N",
+       "newest checkpoints that are kept",
+       [](C& c) -> Field { return &c.train.keep_checkpoints; },
+       {1, 1000}},
+      {"train.time_limit_minutes", "MINUTES", "after which the run saves and ends; 0: no limit",
+       [](C& c) -> Field { return &c.train.time_limit_minutes; }, from_zero},
+  };
+  return table;
+}
+
+Names option_names() {
+  Names names;
+  for (const Option& option : options()) names.emplace_back(option.name);
+  return names;
+}
+
+const Option* find_option(const std::string& name) {
+  const auto found = std::ranges::find(options(), name, [](const Option& o) { return std::string(o.name); });
+  return found == options().end() ? nullptr : &*found;
+}
+
+// ---- values
+// ----------------------------------------------------------------------------------------------------------
+
+std::string range_text(const Range& range) {
+  const std::string least =
+      range.open ? fmt::format("more than {}", range.least) : fmt::format("at least {}", range.least);
+  if (range.least == -infinity && range.most == infinity) return "";
+  if (range.most == infinity) return least;
+  return range.open ? fmt::format("{}, at most {}", least, range.most)
+                    : fmt::format("{} to {}", range.least, range.most);
+}
+
+template <class T>
+void set_number(T& to, T value, const Range& range) {
+  const auto x = static_cast<double>(value);
+  check(x >= range.least && x <= range.most && !(range.open && x == range.least), "{} is out of range: {}", value,
+        range_text(range));
+  to = value;
+}
+
+void set_value(std::string& to, std::string_view text, const Range&) { to = text; }
+void set_value(bool& to, std::string_view text, const Range&) { to = parse_bool(text); }
+void set_value(int& to, std::string_view text, const Range& range) {
+  const std::int64_t value = parse_integer(text);
+  std::int64_t checked = 0;
+  set_number(checked, value, range);
+  check(value == static_cast<int>(value), "{} is too large", value);
+  to = static_cast<int>(value);
+}
+void set_value(std::int64_t& to, std::string_view text, const Range& range) {
+  set_number(to, parse_integer(text), range);
+}
+void set_value(std::uint64_t& to, std::string_view text, const Range& range) {
+  set_number(to, parse_unsigned(text), range);
+}
+void set_value(double& to, std::string_view text, const Range& range) { set_number(to, parse_number(text), range); }
+void set_value(float& to, std::string_view text, const Range& range) {
+  double value = 0;
+  set_number(value, parse_number(text), range);
+  to = static_cast<float>(value);
+}
+void set_value(std::vector<std::string>& to, std::string_view text, const Range&) { to = split_list(text); }
+void set_value(std::vector<SourceConfig>& to, std::string_view text, const Range&) {
+  std::vector<SourceConfig> sources;
+  for (const std::string& item : split_list(text)) {
+    const std::size_t colon = item.rfind(':');
+    SourceConfig source{item.substr(0, colon), 1};
+    if (colon != std::string::npos) source.weight = parse_number(item.substr(colon + 1));
+    check(!source.path.empty(), "'{}' has no path in front of its weight", item);
+    check(source.weight > 0, "the weight of '{}' is not more than 0", item);
+    sources.push_back(std::move(source));
+  }
+  to = std::move(sources);
+}
+
+void check_choice(const Option& option, const std::string& value) {
+  if (option.choices == nullptr) return;
+  const Names choices = option.choices();
+  if (std::ranges::find(choices, value) != choices.end()) return;
+  const std::string guess = nearest(value, choices);
+  fail("'{}' is unknown{}; it takes {}", value, guess.empty() ? "" : fmt::format(", did you mean '{}'", guess),
+       fmt::join(choices, ", "));
+}
+
+// `where` names the place in front of the message: "recipe.ini:7: " or "".
+void set_option(TrainConfig& config, const std::string& name, const std::string& text, const std::string& where) {
+  const Option* option = find_option(name);
+  if (option == nullptr) {
+    const std::string guess = nearest(name, option_names());
+    fail_usage("{}unknown option '{}'{}; skymm train --help lists all", where, name,
+               guess.empty() ? "" : fmt::format(", did you mean '{}'", guess));
+  }
+  try {
+    const Field field = option->field(config);
+    std::visit([&](auto* to) { set_value(*to, trimmed(text), option->range); }, field);
+    if (const auto* value = std::get_if<std::string*>(&field)) check_choice(*option, **value);
+    if (const auto* list = std::get_if<std::vector<std::string>*>(&field)) {
+      for (const std::string& item : **list) check_choice(*option, item);
+    }
+  } catch (const Error& error) {
+    fail_usage("{}{}: {}", where, name, error.message());
+  }
+}
+
+std::string text_of(const std::string& value) { return value; }
+std::string text_of(bool value) { return value ? "true" : "false"; }
+std::string text_of(const std::vector<std::string>& value) {
+  return value.empty() ? "none" : fmt::format("{}", fmt::join(value, ","));
+}
+std::string text_of(const std::vector<SourceConfig>& value) {
+  std::vector<std::string> items;
+  for (const SourceConfig& source : value) {
+    items.push_back(source.weight == 1 ? source.path : fmt::format("{}:{}", source.path, source.weight));
+  }
+  return text_of(items);
+}
+template <class T>
+std::string text_of(T value) {
+  return fmt::format("{}", value);  // the shortest text that reads back to the same number
+}
+
+std::string text_of_option(const Option& option, TrainConfig& config) {
+  return std::visit([](auto* value) { return text_of(*value); }, option.field(config));
+}
+
+// ---- recipes and the command line
+// ------------------------------------------------------------------------------------
+
+// The line of a recipe that sets `name` (or, for name "", reads `content`), for messages.
+int line_of(const std::string& path, const std::string& name, const std::string& content = "") {
+  std::ifstream file(path);
+  std::string section, line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    const std::string_view text = trimmed(std::string_view(line).substr(0, line.find('#')));
+    if (!content.empty() && text == content) return number;
+    if (text.size() > 2 && text.front() == '[' && text.back() == ']')
+      section = fmt::format("{}.", text.substr(1, text.size() - 2));
+    const std::size_t equals = text.find('=');
+    if (!name.empty() && equals != std::string_view::npos &&
+        section + std::string(trimmed(text.substr(0, equals))) == name)
+      return number;
+  }
+  return 0;
+}
+
+void read_recipe(TrainConfig& config, const std::string& path) {
+  std::ifstream file(path);
+  if (!file || std::filesystem::is_directory(path))
+    fail_usage("recipe {} cannot be read; --config takes an INI file", path);
+  po::parsed_options parsed(nullptr);
+  try {
+    parsed = po::parse_config_file(file, po::options_description(), true);
+  } catch (const po::error& error) {
+    // Boost quotes the line: "... contains an invalid line 'xyz'".
+    const std::string text = error.what();
+    const std::size_t quote = text.find('\''), end = text.rfind('\'');
+    const std::string line = quote < end ? text.substr(quote + 1, end - quote - 1) : "";
+    fail_usage("{}:{}: '{}' is neither a [section] nor name = value", path, line_of(path, "", line), line);
+  }
+  std::set<std::string> seen;
+  for (const auto& option : parsed.options) {
+    const std::string where = fmt::format("{}:{}: ", path, line_of(path, option.string_key));
+    if (!seen.insert(option.string_key).second) {
+      fail_usage("{}{} is set twice in this file", where, option.string_key);
+    }
+    set_option(config, option.string_key, option.value.empty() ? "" : option.value.front(), where);
+  }
+}
+
+po::options_description command_line_description() {
+  po::options_description description;
+  auto add = description.add_options();
+  add("help", "");
+  add("config", po::value<std::string>());
+  for (const Option& option : options()) add(option.name, po::value<std::string>());
+  return description;
+}
+
+std::vector<po::option> parse_command_line(const std::vector<std::string>& arguments) {
+  namespace style = po::command_line_style;
+  try {
+    return po::command_line_parser(arguments)
+        .options(command_line_description())
+        .style(style::allow_long | style::long_allow_adjacent | style::long_allow_next)
+        .allow_unregistered()
+        .run()
+        .options;
+  } catch (const po::error& error) {
+    fail_usage("{}; skymm train --help lists the options", error.what());
+  }
+}
+
+bool contains(const std::vector<std::string>& list, std::string_view item) {
+  return std::ranges::find(list, item) != list.end();
+}
+
+}  // namespace
+
+std::optional<TrainConfig> parse_config(const std::vector<std::string>& arguments) {
+  const std::vector<po::option> given = parse_command_line(arguments);
+  if (std::ranges::find(given, "help", &po::option::string_key) != given.end()) return std::nullopt;
+  TrainConfig config;
+  for (const po::option& option : given) {
+    if (option.string_key == "config") read_recipe(config, option.value.front());
+  }
+  std::set<std::string> seen;
+  for (const po::option& option : given) {
+    if (option.string_key == "config") continue;
+    if (option.string_key.empty() || option.position_key >= 0) {
+      fail_usage("'{}' is not expected here; options are --section.name VALUE, recipes --config FILE",
+                 option.original_tokens.empty() ? "" : option.original_tokens.front());
+    }
+    if (!seen.insert(option.string_key).second) fail_usage("--{} is given twice", option.string_key);
+    set_option(config, option.string_key, option.value.empty() ? "" : option.value.front(), "--");
+  }
+  check_config(config);
+  return config;
+}
+
+std::string config_help() {
+  TrainConfig defaults;
+  std::string text =
+      "skymm train --config recipe.ini [--section.name VALUE ...]\n\n"
+      "Trains what model.train lists. Options come from their defaults, then the recipe (an INI file; --config may be\n"
+      "repeated, later ones win), then the command line. The resolved config is saved as a recipe in the run "
+      "directory.\n"
+      "Lists are separated by commas; none is the empty list.\n";
+  for (const Section& section : sections) {
+    text += fmt::format("\n[{}] {}\n", section.name, section.help);
+    for (const Option& option : options()) {
+      const std::string name = option.name;
+      if (name.substr(0, name.find('.')) != section.name) continue;
+      std::string help = option.help;
+      if (option.choices != nullptr) help += fmt::format(" ({})", fmt::join(option.choices(), ", "));
+      if (const std::string range = range_text(option.range); !range.empty()) help += fmt::format(" ({})", range);
+      const std::string value = text_of_option(option, defaults);
+      if (!value.empty()) help += fmt::format("; default {}", value);
+      constexpr std::size_t column = 38;
+      std::string line = fmt::format("  --{} {}", name, option.value);
+      if (line.size() >= column) {
+        text += line + '\n';
+        line.clear();
+      }
+      for (const std::string& part : wrapped(help, 118 - column)) {
+        text += fmt::format("{:<{}}{}\n", line, column, part);
+        line.clear();
+      }
+    }
+  }
+  return text;
+}
+
+std::string to_ini(const TrainConfig& config) {
+  TrainConfig copy = config;
+  std::string text = "# A run of skymm: skymm train --config THIS_FILE does it again.\n";
+  for (const Section& section : sections) {
+    text += fmt::format("\n[{}]\n", section.name);
+    for (const Option& option : options()) {
+      const std::string name = option.name;
+      const std::size_t dot = name.find('.');
+      if (name.substr(0, dot) != section.name) continue;
+      const std::string value = text_of_option(option, copy);
+      check(value.find_first_of("#\n") == std::string::npos, "{} = '{}' cannot be saved: a recipe's values have no '#'",
+            name, value);
+      text += fmt::format("{} = {}\n", name.substr(dot + 1), value);
+    }
+  }
+  return text;
+}
+
+void check_config(const TrainConfig& config) {
+  const auto need = [](bool ok, const std::string& message) {
+    if (!ok) fail_usage("{}", message);
+  };
+  const auto& [run, model, data, train] = config;
+  need(!data.train.empty(), "data.train is empty: give the data sets to learn from, --data.train PATH");
+  need(!model.tokenizer.empty(), "model.tokenizer is missing: give a SentencePiece model, --model.tokenizer FILE");
+  need(!run.dir.empty(), "run.dir is empty: give a directory, --run.dir DIR");
+  need(train.warmup_steps <= train.steps,
+       fmt::format("train.warmup_steps {} is more than train.steps {}", train.warmup_steps, train.steps));
+  need(train.micro_batch <= train.global_batch,
+       fmt::format("train.micro_batch {} is more than train.global_batch {}", train.micro_batch, train.global_batch));
+  need(run.resume == "auto" || run.resume == "none" || std::filesystem::exists(run.resume),
+       fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
+  if (train.objective == "lvm") {
+    need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
+    return;
+  }
+  need(!model.train.empty(), "model.train is none: nothing would train; it takes resampler, lora, decoder, vision");
+  const bool sees = model.vision != "none";
+  need(train.objective != "instruction" || sees,
+       "train.objective instruction needs a model.vision; for a decoder alone "
+       "use train.objective text");
+  need(train.objective != "text" || !sees, "train.objective text trains a decoder alone; set model.vision none");
+  need(sees || (!contains(model.train, "vision") && !contains(model.train, "resampler")),
+       "model.train has vision or resampler, but model.vision is none");
+  need(!(contains(model.train, "lora") && contains(model.train, "decoder")),
+       "model.train has both lora and decoder; LoRA adapts a frozen decoder, so choose one");
+  need(model.resampler != "qwen" || !sees ||
+           model.queries == std::llround(std::sqrt(model.queries)) * std::llround(std::sqrt(model.queries)),
+       fmt::format("model.queries {} is not a square number, which the qwen resampler needs", model.queries));
+}
+
+void apply_process_options(const RunConfig& config) {
+  set_log_level(parse_log_level(config.log_level));
+  if (config.threads > 0) omp_set_num_threads(config.threads);
+}
+
+OptimizerOptions optimizer_options(const TrainConfig& config) {
+  const TrainingConfig& t = config.train;
+  return {t.beta1, t.beta2, t.epsilon, t.weight_decay, t.clip_norm};
+}
+
+float learning_rate(const TrainConfig& config, std::int64_t step) {
+  const TrainingConfig& t = config.train;
+  const Schedule schedule = t.schedule == "cosine" ? Schedule::cosine : Schedule::constant;
+  return t.learning_rate * schedule_factor(schedule, step, t.warmup_steps, t.steps, t.min_lr_ratio);
+}
+
+}  // namespace skymm

@@ -1,0 +1,100 @@
+// What a training run is made of: defaults < recipes (INI files) < command line.
+//
+//   skymm train --config recipe.ini --train.steps 200
+//
+// A recipe has the sections [run] [model] [data] [train]; on the command line an option is --section.name VALUE. Every
+// option is described once, in the table of config.cpp, which binds its name, its field, its range and its help. Paths
+// are relative to the working directory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/options.hpp"
+#include "parallel/optimizer.hpp"
+
+namespace skymm {
+
+struct SourceConfig {
+  std::string path;
+  double weight = 1;  // relative share of the samples
+  bool operator==(const SourceConfig&) const = default;
+};
+
+struct RunConfig {
+  std::string dir = "runs/run";
+  std::uint64_t seed = 1;
+  int threads = 0;              // 0: as OMP_NUM_THREADS says, else all cores
+  std::string resume = "auto";  // auto, none, or a checkpoint
+  std::string log_level = "info";
+};
+
+struct ModelConfig {
+  std::string decoder = "nano";
+  std::string vision = "vit-nano";
+  std::string resampler = "qwen";
+  std::int64_t queries = 16, resampler_depth = 2;
+  std::int64_t lora_rank = 16;
+  float lora_alpha = 32, lora_dropout = 0;
+  std::vector<std::string> lora_targets;
+  bool rslora = false;
+  std::vector<std::string> weights;
+  std::string tokenizer;
+  std::string dtype = "bf16";
+  std::vector<std::string> train = {"resampler", "lora"};
+  std::string recompute = "none";
+};
+
+struct DataConfig {
+  std::vector<SourceConfig> train, validation;
+  std::string chat_template = "nano";
+  int max_length = 512;
+  double english_weight = 1, chinese_weight = 1;
+  double negatives = 1;
+  bool augment = true;
+  int workers = 1;
+};
+
+struct TrainingConfig {
+  std::string objective = "instruction";
+  std::int64_t steps = 1000;
+  std::int64_t global_batch = 32, micro_batch = 16;
+  float learning_rate = 1e-3F;
+  std::string schedule = "cosine";
+  std::int64_t warmup_steps = 20;
+  float min_lr_ratio = 0.1F;
+  float weight_decay = 0.05F, beta1 = 0.9F, beta2 = 0.95F, epsilon = 1e-8F, clip_norm = 1;
+  std::int64_t log_every = 10, validate_every = 200, validation_steps = 20, checkpoint_every = 500;
+  int keep_checkpoints = 2;
+  double time_limit_minutes = 0;
+};
+
+struct TrainConfig {
+  RunConfig run;
+  ModelConfig model;
+  DataConfig data;
+  TrainingConfig train;
+};
+
+// From the arguments after `skymm train`; nothing where they ask for --help. Throws UsageError for an unknown option
+// (with the nearest name, and file and line) and for a value out of range (with the range).
+std::optional<TrainConfig> parse_config(const std::vector<std::string>& arguments);
+
+// What --help prints: every option with its meaning, unit, range and default.
+std::string config_help();
+
+// Every option, as a recipe that parse_config reads back to the same config.
+std::string to_ini(const TrainConfig& config);
+
+// Throws UsageError where options do not go together.
+void check_config(const TrainConfig& config);
+
+// Sets the log level and the number of threads of this process.
+void apply_process_options(const RunConfig& config);
+
+OptimizerOptions optimizer_options(const TrainConfig& config);
+float learning_rate(const TrainConfig& config, std::int64_t step);  // of the step, counted from 0
+
+}  // namespace skymm

@@ -1,0 +1,101 @@
+#include "launch/run_log.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/error.hpp"
+#include "core/log.hpp"
+
+namespace skymm {
+namespace {
+
+std::string clock_text(double seconds) {
+  const auto s = static_cast<std::int64_t>(seconds);
+  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+                   : fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+}  // namespace
+
+RunLog::RunLog(const TrainConfig& config, bool speaks, double peak_gflops)
+    : config_(config), speaks_(speaks), peak_gflops_(peak_gflops) {
+  if (!speaks_) return;
+  std::error_code failure;
+  std::filesystem::create_directories(config.run.dir, failure);
+  check(!failure, "the run directory {} cannot be made: {}", config.run.dir, failure.message());
+  const std::string path = config.run.dir + "/metrics.jsonl";
+  file_.open(path, std::ios::app);
+  check(file_.is_open(), "{} cannot be written", path);
+}
+
+RunLog::~RunLog() = default;
+
+double RunLog::seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void RunLog::record(std::int64_t step, const std::string& name, double value) {
+  auto curve = std::ranges::find(curves_, name, &Curve::name);
+  if (curve == curves_.end()) curve = curves_.insert(curves_.end(), {name, {}});
+  curve->points.emplace_back(step, value);
+}
+
+void RunLog::step(const StepMetrics& m) {
+  if (!speaks_) return;
+  if (first_step_ < 0) first_step_ = m.step - 1;
+  recent_.push_back(m);
+  record(m.step, "loss", m.loss);
+  const nlohmann::json entry = {{"step", m.step},
+                                {"loss", m.loss},
+                                {"learning_rate", m.learning_rate},
+                                {"gradient_norm", m.gradient_norm},
+                                {"tokens", m.tokens},
+                                {"images", m.images},
+                                {"gflop", m.gflop},
+                                {"seconds", m.seconds},
+                                {"data_wait_seconds", m.data_wait_seconds},
+                                {"bad_samples", m.bad_samples},
+                                {"skipped", m.skipped}};
+  file_ << entry.dump() << '\n' << std::flush;
+  if (m.step % config_.train.log_every == 0 || m.step == config_.train.steps) line();
+}
+
+void RunLog::line() {
+  StepMetrics sum;
+  for (const StepMetrics& m : recent_) {
+    sum.loss += m.loss / static_cast<double>(recent_.size());
+    sum.seconds += m.seconds;
+    sum.tokens += m.tokens;
+    sum.images += m.images;
+    sum.gflop += m.gflop;
+    sum.data_wait_seconds += m.data_wait_seconds;
+  }
+  const StepMetrics& last = recent_.back();
+  const double eta =
+      seconds() / static_cast<double>(last.step - first_step_) * static_cast<double>(config_.train.steps - last.step);
+  std::string text =
+      fmt::format("step {:>6}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {:.0f} tokens/s", last.step, config_.train.steps,
+                  sum.loss, last.learning_rate, last.gradient_norm, sum.tokens / sum.seconds);
+  if (sum.images > 0) text += fmt::format("  {:.0f} images/s", sum.images / sum.seconds);
+  if (sum.gflop > 0) text += fmt::format("  {:.1f} GFLOP/s", sum.gflop / sum.seconds);
+  if (sum.gflop > 0 && peak_gflops_ > 0)
+    text += fmt::format(" ({:.0f}%)", 100 * sum.gflop / sum.seconds / peak_gflops_);
+  text += fmt::format("  data {:.0f}%", 100 * sum.data_wait_seconds / sum.seconds);
+  if (last.bad_samples > 0) text += fmt::format("  bad samples {}", last.bad_samples);
+  log::info("{}  eta {}", text, clock_text(eta));
+  recent_.clear();
+}
+
+void RunLog::validation(std::int64_t step, double loss) {
+  figure(step, "validation loss", loss);
+  if (speaks_) log::info("step {:>6}  validation loss {:.4f}", step, loss);
+}
+
+void RunLog::figure(std::int64_t step, const std::string& name, double value) {
+  if (!speaks_) return;
+  record(step, name, value);
+  file_ << nlohmann::json{{"step", step}, {name, value}}.dump() << '\n' << std::flush;
+}
+
+}  // namespace skymm

@@ -1,0 +1,59 @@
+// What a run says while it goes: a line for people, metrics.jsonl and TensorBoard events for tools. Speaks on rank 0.
+#pragma once
+
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "launch/config.hpp"
+
+namespace skymm {
+
+struct StepMetrics {
+  std::int64_t step = 0;  // steps done
+  double loss = 0;        // mean a token of the global batch
+  double learning_rate = 0, gradient_norm = 0;
+  double tokens = 0, images = 0;  // of the step, over all ranks
+  double gflop = 0;               // useful operations of the step, over all ranks
+  double seconds = 0;             // of the step
+  double data_wait_seconds = 0;   // of it, waiting for data
+  std::int64_t bad_samples = 0;   // so far
+  bool skipped = false;
+};
+
+class RunLog {
+ public:
+  // Creates the run directory. `peak_gflops` of all ranks together: what the share is a share of; 0: unknown.
+  RunLog(const TrainConfig& config, bool speaks, double peak_gflops = 0);
+  ~RunLog();
+
+  // Every step is recorded; a line is printed every log_every steps, with means since the last.
+  void step(const StepMetrics& metrics);
+  void validation(std::int64_t step, double loss);
+  // Any other figure, by a name such as "lvm/retrieval_english".
+  void figure(std::int64_t step, const std::string& name, double value);
+
+  struct Curve {
+    std::string name;
+    std::vector<std::pair<std::int64_t, double>> points;
+  };
+  const std::vector<Curve>& curves() const { return curves_; }
+  double seconds() const;  // since the start of the run
+
+ private:
+  void line();
+  void record(std::int64_t step, const std::string& name, double value);
+
+  TrainConfig config_;
+  bool speaks_;
+  double peak_gflops_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::ofstream file_;
+  std::vector<Curve> curves_;
+  std::vector<StepMetrics> recent_;
+  std::int64_t first_step_ = -1;
+};
+
+}  // namespace skymm

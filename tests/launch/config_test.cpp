@@ -1,0 +1,167 @@
+#include "launch/config.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace skymm {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Config : public ::testing::Test {
+ protected:
+  Config() : folder_(::testing::TempDir() + "skymm_config") { std::filesystem::create_directories(folder_); }
+  ~Config() override { std::filesystem::remove_all(folder_); }
+
+  std::string recipe(const std::string& text, const std::string& name = "recipe.ini") const {
+    std::ofstream(folder_ + "/" + name) << text;
+    return folder_ + "/" + name;
+  }
+  // With what every run needs.
+  static TrainConfig parse(std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--data.train", "a.h5", "--model.tokenizer=t.model"});
+    return parse_config(arguments).value();
+  }
+  static std::string error_of(std::vector<std::string> arguments) {
+    try {
+      parse(std::move(arguments));
+    } catch (const UsageError& error) {
+      return error.message();
+    }
+    return "no error";
+  }
+
+  std::string folder_;
+};
+
+TEST_F(Config, CommandLineWinsOverRecipeOverDefaults) {
+  const std::string path = recipe("# nano\n[train]\nsteps = 50   # short\nschedule = constant\n[model]\nlora_rank=4\n");
+  const TrainConfig config = parse({"--train.steps", "60", "--config", path});
+  EXPECT_EQ(config.train.steps, 60);
+  EXPECT_EQ(config.train.schedule, "constant");
+  EXPECT_EQ(config.model.lora_rank, 4);
+  EXPECT_EQ(config.train.global_batch, TrainConfig().train.global_batch);
+}
+
+TEST_F(Config, LaterRecipesWin) {
+  const std::string a = recipe("[train]\nsteps = 50\nlog_every = 3\n", "a.ini");
+  const std::string b = recipe("[train]\nsteps = 70\n", "b.ini");
+  const TrainConfig config = parse({"--config", a, "--config", b});
+  EXPECT_EQ(config.train.steps, 70);
+  EXPECT_EQ(config.train.log_every, 3);
+}
+
+TEST_F(Config, ReadsEveryKindOfValue) {
+  const TrainConfig config = parse({"--data.validation", "x.h5:2.5, y.h5", "--model.lora_targets=q_proj, v_proj",
+                                    "--data.augment", "false", "--train.learning_rate", "2e-4", "--run.seed",
+                                    "18446744073709551615", "--train.time_limit_minutes", "7.5"});
+  EXPECT_THAT(config.data.validation, ElementsAre(SourceConfig{"x.h5", 2.5}, SourceConfig{"y.h5", 1}));
+  EXPECT_THAT(config.model.lora_targets, ElementsAre("q_proj", "v_proj"));
+  EXPECT_FALSE(config.data.augment);
+  EXPECT_FLOAT_EQ(config.train.learning_rate, 2e-4F);
+  EXPECT_EQ(config.run.seed, 18446744073709551615U);
+  EXPECT_EQ(config.train.time_limit_minutes, 7.5);
+}
+
+TEST_F(Config, UnknownNamesGetTheNearest) {
+  const std::string path = recipe("[run]\nseed = 3\n\n[train]\nstesp = 50\n");
+  EXPECT_THAT(error_of({"--config", path}), HasSubstr("recipe.ini:5: unknown option 'train.stesp', did you mean "
+                                                      "'train.steps'"));
+  EXPECT_THAT(error_of({"--train.learning_rat", "1"}), HasSubstr("did you mean 'train.learning_rate'"));
+  EXPECT_THAT(error_of({"--learning_rate", "1"}), HasSubstr("did you mean 'train.learning_rate'"));
+  EXPECT_THAT(error_of({"--model.steps=1"}), HasSubstr("did you mean 'train.steps'"));
+  EXPECT_THAT(error_of({"--train.schedule", "cosin"}), HasSubstr("'cosin' is unknown, did you mean 'cosine'"));
+  EXPECT_THAT(error_of({"--model.train", "resampler,lara"}), HasSubstr("did you mean 'lora'"));
+  EXPECT_THAT(error_of({"--completely_different", "1"}), HasSubstr("unknown option 'completely_different'; skymm"));
+  EXPECT_THAT(error_of({"--train.step", "1"}), HasSubstr("did you mean 'train.steps'")) << "no guessing by prefix";
+}
+
+TEST_F(Config, BadValuesSayWhatWouldBeGood) {
+  EXPECT_THAT(error_of({"--config", recipe("[train]\nsteps = many\n")}),
+              HasSubstr("recipe.ini:2: train.steps: 'many' is not a whole number"));
+  EXPECT_THAT(error_of({"--train.steps", "0"}), HasSubstr("--train.steps: 0 is out of range: at least 1"));
+  EXPECT_THAT(error_of({"--train.steps", "-5"}), HasSubstr("at least 1"));
+  EXPECT_THAT(error_of({"--train.steps", "5x"}), HasSubstr("not a whole number"));
+  EXPECT_THAT(error_of({"--train.learning_rate", "0"}), HasSubstr("more than 0"));
+  EXPECT_THAT(error_of({"--train.learning_rate", "nan"}), HasSubstr("not a number"));
+  EXPECT_THAT(error_of({"--data.negatives", "1.5"}), HasSubstr("0 to 1"));
+  EXPECT_THAT(error_of({"--data.augment", "yes"}), HasSubstr("neither true nor false"));
+  EXPECT_THAT(error_of({"--data.validation", "a.h5:x"}), HasSubstr("'x' is not a number"));
+  EXPECT_THAT(error_of({"--data.validation", "a.h5:0"}), HasSubstr("not more than 0"));
+  EXPECT_THAT(error_of({"--model.train", "lora,,resampler"}), HasSubstr("empty item"));
+  EXPECT_THAT(error_of({"--data.max_length", "99999999999"}), HasSubstr("out of range"));
+}
+
+TEST_F(Config, RefusesWhatIsNotAnOption) {
+  EXPECT_THAT(error_of({"recipe.ini"}), HasSubstr("'recipe.ini' is not expected"));
+  EXPECT_THAT(error_of({"--train.steps", "5", "--train.steps", "6"}), HasSubstr("given twice"));
+  EXPECT_THAT(error_of({"--config", recipe("[train]\nsteps = 5\nsteps = 6\n")}), HasSubstr("set twice"));
+  EXPECT_THAT(error_of({"--config", recipe("[train]\nsteps\n")}), HasSubstr("recipe.ini:2: 'steps' is neither"));
+  EXPECT_THAT(error_of({"--config", folder_ + "/absent.ini"}), HasSubstr("cannot be read"));
+  EXPECT_THROW(parse_config({"--train.steps"}), UsageError);
+}
+
+TEST_F(Config, OptionsMustGoTogether) {
+  EXPECT_THROW(parse_config({}), UsageError) << "no data";
+  EXPECT_THAT(error_of({"--model.vision", "none"}), HasSubstr("train.objective text"));
+  EXPECT_THAT(error_of({"--model.train", "none"}), HasSubstr("nothing would train"));
+  EXPECT_THAT(error_of({"--model.train", "lora,decoder"}), HasSubstr("choose one"));
+  EXPECT_THAT(error_of({"--model.queries", "15"}), HasSubstr("square"));
+  EXPECT_THAT(error_of({"--train.micro_batch", "64"}), HasSubstr("more than train.global_batch 32"));
+  EXPECT_THAT(error_of({"--run.resume", "absent.ckpt"}), HasSubstr("no checkpoint absent.ckpt"));
+}
+
+TEST_F(Config, SavedConfigReadsBackTheSame) {
+  const TrainConfig config =
+      parse({"--train.learning_rate", "0.1", "--train.epsilon", "1.5e-9", "--data.validation", "v.h5:0.3,w.h5",
+             "--model.weights", "a.safetensors,b.safetensors", "--model.rslora", "true", "--run.dir", "runs/a b"});
+  const std::string saved = to_ini(config);
+  const TrainConfig again = parse_config({"--config", recipe(saved)}).value();
+  EXPECT_EQ(to_ini(again), saved);
+  EXPECT_EQ(again.train.learning_rate, 0.1F);
+  EXPECT_EQ(again.train.epsilon, 1.5e-9F);
+  EXPECT_EQ(again.run.dir, "runs/a b");
+  EXPECT_EQ(again.data.validation, config.data.validation);
+  EXPECT_THAT(saved, HasSubstr("[model]\ndecoder = nano\n"));
+  TrainConfig odd = config;
+  odd.run.dir = "runs/#1";
+  EXPECT_THROW(to_ini(odd), Error) << "would read back cut at the comment mark";
+}
+
+TEST_F(Config, HelpTeachesEveryOption) {
+  EXPECT_FALSE(parse_config({"--help"}).has_value());
+  const std::string help = config_help(), ini = to_ini(TrainConfig());
+  std::string section;
+  std::istringstream lines(ini);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("[")) section = line.substr(1, line.size() - 2);
+    if (const auto equals = line.find(" = "); equals != std::string::npos) {
+      EXPECT_THAT(help, HasSubstr(fmt::format("--{}.{} ", section, line.substr(0, equals))));
+    }
+  }
+  EXPECT_THAT(help, HasSubstr("optimizer steps of the whole run (at least 1); default 1000"));
+  std::istringstream help_lines(help);
+  for (std::string line; std::getline(help_lines, line);) EXPECT_LE(line.size(), 120U) << line;
+}
+
+TEST_F(Config, LearningRateFollowsTheSchedule) {
+  const TrainConfig config = parse({"--train.steps", "100", "--train.warmup_steps", "10", "--train.learning_rate", "1",
+                                    "--train.min_lr_ratio", "0.1"});
+  EXPECT_LT(learning_rate(config, 0), 0.2F);
+  EXPECT_NEAR(learning_rate(config, 10), 1.0F, 0.01F);
+  EXPECT_NEAR(learning_rate(config, 99), 0.1F, 0.01F);
+}
+
+TEST(EditDistance, CountsEdits) {
+  EXPECT_EQ(edit_distance("", "abc"), 3);
+  EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
+  EXPECT_EQ(edit_distance("setps", "steps"), 1);  // neighbours swapped
+  EXPECT_EQ(edit_distance("same", "same"), 0);
+}
+
+}  // namespace
+}  // namespace skymm

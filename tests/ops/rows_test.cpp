@@ -1,0 +1,116 @@
+#include "ops/reference/reference_rows.hpp"
+#include "ops/reference/settings.hpp"
+
+namespace skymm::testing {
+namespace {
+
+constexpr std::int32_t table_rows = 11;
+
+// Rows of a table of 11, some left out, many met more than once.
+std::vector<std::int32_t> some_rows(std::int64_t n) {
+  std::vector<std::int32_t> rows;
+  for (std::int64_t i = 0; i < n; ++i) rows.push_back(static_cast<std::int32_t>(i * 7 % (table_rows + 1)) - 1);
+  return rows;
+}
+
+TEST(Rows, Gather) {
+  for_every_setting([](Setting& s) {
+    const std::vector<std::int32_t> rows = some_rows(s.rows);
+    const Tensor table = s.input(table_rows, s.width, s.dtype, 1), y = s.output();
+    kernels(y).gather_rows(table, s.ints(rows), y);
+    Values expected;
+    for (const std::int32_t row : rows) {
+      const Values one = row < 0 ? Values(s.width) : row_of(values_of(table), row, s.width);
+      expected.insert(expected.end(), one.begin(), one.end());
+    }
+    EXPECT_EQ(values_of(y), expected);
+  });
+}
+
+TEST(Rows, ScatterLeavesOtherRowsAlone) {
+  for_every_setting([](Setting& s) {
+    std::vector<std::int32_t> rows;  // distinct: the odd rows of y backwards, every third left out
+    for (std::int64_t i = 0; i < s.rows; ++i) {
+      rows.push_back(i % 3 == 2 ? -1 : static_cast<std::int32_t>(2 * (s.rows - 1 - i) + 1));
+    }
+    const Tensor x = s.input(1), before = s.input(2 * s.rows, s.width, s.dtype, 2), y = s.output_like(before);
+    kernels(x).scatter_rows(x, s.ints(rows), y);
+    Values expected = values_of(before);
+    const Values from = values_of(x);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i] < 0) continue;
+      std::copy_n(from.begin() + i * s.width, s.width, expected.begin() + rows[i] * s.width);
+    }
+    EXPECT_EQ(values_of(y), expected);
+  });
+}
+
+TEST(Rows, ScatterAdd) {
+  for_every_setting([](Setting& s) {
+    const std::vector<std::int32_t> rows = some_rows(s.rows);
+    const Tensor x = s.input(1), before = s.input(table_rows, s.width, DType::f32, 2), y = s.output_like(before);
+    kernels(x).scatter_add_rows(x, s.ints(rows), y);
+    Values expected = values_of(before);
+    const Values from = values_of(x);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (std::int64_t j = 0; j < s.width && rows[i] >= 0; ++j) {
+        expected[rows[i] * s.width + j] += from[i * s.width + j];
+      }
+    }
+    EXPECT_CLOSE(y, expected, 2e-6);
+  });
+}
+
+TEST(Rows, Patches) {
+  struct {
+    std::int64_t images, channels, height, width, patch;
+  } constexpr cases[] = {{1, 1, 1, 1, 1}, {2, 3, 6, 9, 3}, {1, 3, 28, 14, 14}, {3, 2, 8, 4, 2}, {0, 3, 4, 4, 2}};
+  on_every_stream([&] {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const auto& [images, channels, height, width, patch] : cases) {
+        const Tensor pixels = random_tensor({images, channels, height + 1, width + 2}, dtype, 1)
+                                  .slice(2, 1, 1 + height)
+                                  .slice(3, 1, 1 + width);
+        const std::int64_t down = height / patch, across = width / patch;
+        const Tensor y = Tensor::empty({images * down * across, channels * patch * patch}, dtype);
+        kernels(y).extract_patches(pixels, patch, y);
+        const Values from = values_of(pixels);
+        Values expected;
+        for (std::int64_t i = 0; i < y.dim(0); ++i) {
+          for (std::int64_t j = 0; j < y.dim(1); ++j) {
+            const std::int64_t image = i / (down * across), channel = j / (patch * patch);
+            const std::int64_t row = i / across % down * patch + j / patch % patch,
+                               column = i % across * patch + j % patch;
+            expected.push_back(from[((image * channels + channel) * height + row) * width + column]);
+          }
+        }
+        EXPECT_EQ(values_of(y), expected);
+      }
+    }
+  });
+}
+
+TEST(Rows, SameBitsForAnyNumberOfThreads) {
+  expect_same_for_any_threads([](Setting& s) -> std::vector<Tensor> {
+    const Tensor x = s.input(1), y = Tensor::zeros({table_rows, s.width}, DType::f32);
+    kernels(x).scatter_add_rows(x, s.ints(some_rows(s.rows)), y);
+    return {y};
+  });
+}
+
+TEST(RowsErrors, SayWhichIndexIsOutOfRange) {
+  const Tensor x = Tensor::zeros({4, 6}, DType::f32), y = Tensor::zeros({2, 6}, DType::f32);
+  const Tensor rows = Tensor::from(std::vector<std::int32_t>{1, 4}, {2});
+  EXPECT_THAT([&] { kernels(x).gather_rows(x, rows, y); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("gather_rows: rows[1] = 4, but there are 4 rows")));
+  EXPECT_THAT([&] { kernels(x).scatter_add_rows(y, rows, x); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("scatter_add_rows: rows[1] = 4")));
+  EXPECT_THAT([&] { kernels(x).gather_rows(x, Tensor::zeros({3}, DType::i32), y); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("gather_rows: rows [3] must have 2 elements")));
+  const Tensor pixels = Tensor::zeros({1, 3, 5, 4}, DType::f32);
+  EXPECT_THAT([&] { kernels(x).extract_patches(pixels, 2, x); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("extract_patches: pixels must have sides")));
+}
+
+}  // namespace
+}  // namespace skymm::testing

@@ -1,0 +1,161 @@
+#include <cstring>
+
+#include "core/error.hpp"
+#include "support/mpi_main.hpp"
+#include "support/support.hpp"
+
+namespace skymm::testing {
+namespace {
+
+MpiCommunicator& mpi() { return dynamic_cast<MpiCommunicator&>(ranks()); }
+
+struct SmallMessages {  // moves everything in many pieces
+  explicit SmallMessages(std::int64_t bytes) { mpi().set_largest_message(bytes); }
+  ~SmallMessages() { mpi().set_largest_message(std::int64_t{1} << 30); }
+};
+
+Tensor of_rank(int rank, std::int64_t n, DType dtype) { return random_tensor({n}, dtype, 100 + rank); }
+
+// The sum as documented: in rank order, in f32, rounded once.
+template <class T>
+std::vector<T> expected_sum(std::int64_t n, DType dtype) {
+  std::vector<float> sum = of_rank(0, n, dtype).to_vector();
+  for (int r = 1; r < ranks().size(); ++r) {
+    const std::vector<float> x = of_rank(r, n, dtype).to_vector();
+    for (std::int64_t i = 0; i < n; ++i) sum[i] += x[i];
+  }
+  return Tensor::from(sum, {n}).to(dtype).to_vector<T>();
+}
+
+TEST(MpiCommunicator, SumsInRankOrderToTheBit) {
+  for (const std::int64_t piece : {std::int64_t{1} << 30, std::int64_t{1000}}) {
+    const SmallMessages small(piece);
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const std::int64_t n : {0, 1, 2, 5, 2047, 2048, 2053, 300001}) {
+        SCOPED_TRACE(fmt::format("{} elements of {}, pieces of {}", n, name_of(dtype), piece));
+        const Tensor x = of_rank(ranks().rank(), n, dtype);
+        ranks().all_reduce(x);
+        EXPECT_EQ(x.to_vector(), expected_sum<float>(n, dtype));
+      }
+    }
+  }
+}
+
+TEST(MpiCommunicator, SumsWideTypesInTheirOwn) {
+  const int size = ranks().size();
+  const Tensor counts = Tensor::full({3}, DType::i64, 0);
+  counts.fill(static_cast<double>((std::int64_t{1} << 40) + ranks().rank()));
+  ranks().all_reduce(counts);
+  EXPECT_EQ(counts.to_vector<std::int64_t>()[2], size * (std::int64_t{1} << 40) + size * (size - 1) / 2);
+  const Tensor norm = Tensor::full({1}, DType::f64, 1 + 1e-12);
+  ranks().all_reduce(norm);
+  EXPECT_NEAR(norm.item(), size * (1 + 1e-12), 1e-15);
+}
+
+TEST(MpiCommunicator, ReduceScatterIsAPartOfTheSum) {
+  const int size = ranks().size(), rank = ranks().rank();
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const std::int64_t n : {1, 7, 70001}) {
+      const SmallMessages small(n == 7 ? 6 : 100000);
+      const std::vector<float> sum = expected_sum<float>(n * size, dtype);
+      const std::vector<float> mine(sum.begin() + rank * n, sum.begin() + (rank + 1) * n);
+      const Tensor x = of_rank(rank, n * size, dtype), shard = Tensor::zeros({n}, dtype);
+      ranks().reduce_scatter(x, shard);
+      EXPECT_EQ(shard.to_vector(), mine);
+      ranks().reduce_scatter(x, x.slice(0, rank * n, (rank + 1) * n));  // in place
+      EXPECT_EQ(x.slice(0, rank * n, (rank + 1) * n).to_vector(), mine);
+    }
+  }
+}
+
+TEST(MpiCommunicator, MovesBytesOfEveryType) {
+  const int size = ranks().size(), rank = ranks().rank();
+  for (const std::int64_t piece : {std::int64_t{1} << 30, std::int64_t{3}}) {
+    const SmallMessages small(piece);
+    const Tensor shard = Tensor::full({2, 2}, DType::i32, rank + 1);
+    const Tensor all = Tensor::zeros({size, 2, 2}, DType::i32);
+    ranks().all_gather(shard, all);
+    const Tensor sent = Tensor::zeros({size, 3}, DType::u8), got = Tensor::zeros({size, 3}, DType::u8);
+    for (int r = 0; r < size; ++r) sent.slice(0, r, r + 1).fill(10 * rank + r);
+    ranks().all_to_all(sent, got);
+    for (int r = 0; r < size; ++r) {
+      EXPECT_EQ(all.slice(0, r, r + 1).to_vector<int>(), std::vector<int>(4, r + 1));
+      EXPECT_EQ(got.slice(0, r, r + 1).to_vector<int>(), std::vector<int>(3, 10 * r + rank));
+    }
+    const Tensor x = Tensor::full({11}, DType::bf16, rank == size - 1 ? 5 : 0);
+    ranks().broadcast(x, size - 1);
+    EXPECT_EQ(x.to_vector(), std::vector<float>(11, 5.0F));
+  }
+}
+
+TEST(MpiCommunicator, PassesTensorsAroundARing) {
+  const int size = ranks().size(), rank = ranks().rank();
+  for (const std::int64_t piece : {std::int64_t{1} << 30, std::int64_t{40}}) {
+    const SmallMessages small(piece);
+    const int next = (rank + 1) % size, last = (rank + size - 1) % size;
+    const Tensor a = Tensor::full({50}, DType::f32, rank), b = Tensor::full({0}, DType::f32, 0);
+    const Tensor x = Tensor::zeros({50}, DType::f32), y = Tensor::zeros({0}, DType::f32);
+    Handle empty = ranks().irecv(y, last, 8), received = ranks().irecv(x, last, 7);
+    Handle sent = ranks().isend(a, next, 7), sent_empty = ranks().isend(b, next, 8);
+    while (!received.test()) {
+    }
+    empty.wait();
+    EXPECT_EQ(x.to_vector(), std::vector<float>(50, static_cast<float>(last)));
+  }
+}
+
+TEST(MpiCommunicator, NamesAMessageOfAnotherSize) {
+  const int size = ranks().size(), rank = ranks().rank();
+  if (size < 2) return;
+  for (const std::int64_t sent : {3, 9}) {
+    if (rank == 0) ranks().send(Tensor::zeros({sent}, DType::f32), 1);
+    if (rank != 1) continue;
+    try {
+      ranks().recv(Tensor::zeros({6}, DType::f32), 0);
+      ADD_FAILURE() << "took " << sent << " elements for 6";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.message(), ::testing::HasSubstr("rank 0 sent"));
+      EXPECT_THAT(error.message(), ::testing::HasSubstr(sent == 3 ? "12 bytes" : "more than the 24 bytes"));
+    }
+  }
+}
+
+TEST(MpiCommunicator, RefusesWrongBuffersBeforeItTalks) {
+  const int size = ranks().size();
+  const Tensor x = Tensor::zeros({size, 3}, DType::f32);
+  EXPECT_THROW(ranks().all_reduce(Tensor::zeros({3, 3}, DType::f32).transpose(0, 1)), Error);
+  EXPECT_THROW(ranks().reduce_scatter(x, Tensor::zeros({4}, DType::f32)), Error);
+  EXPECT_THROW(ranks().reduce_scatter(x, Tensor::zeros({3}, DType::bf16)), Error);
+  EXPECT_THROW(ranks().all_to_all(x, x), Error);
+  EXPECT_THROW(ranks().all_to_all(Tensor::zeros({size + 1}, DType::u8), Tensor::zeros({size + 1}, DType::u8)), Error);
+  EXPECT_THROW(ranks().broadcast(x, size), Error);
+  EXPECT_THROW(ranks().send(x, size), Error);
+  EXPECT_THROW(ranks().send(x, 0, -1), Error);
+}
+
+TEST(MpiCommunicator, SplitsByColorAndOrdersByKey) {
+  const int size = ranks().size(), rank = ranks().rank();
+  const auto reversed = ranks().split(0, -rank);
+  EXPECT_EQ(reversed->size(), size);
+  EXPECT_EQ(reversed->rank(), size - 1 - rank);
+  const auto parity = ranks().split(rank % 2, 0);
+  EXPECT_EQ(parity->size(), (size + 1 - rank % 2) / 2);
+  const Tensor x = Tensor::full({1}, DType::f32, 1);
+  parity->all_reduce(x);
+  EXPECT_EQ(x.item(), parity->size());
+}
+
+TEST(MpiCommunicator, WaitsForTheStream) {
+  DeferredStream stream(cpu());
+  const StreamScope scope(stream);
+  const Tensor x = Tensor::full({5000}, DType::f32, 1);
+  x.add(x);
+  ranks().all_reduce(x);
+  x.add(x);
+  EXPECT_EQ(x.to_vector(), std::vector<float>(5000, 4.0F * static_cast<float>(ranks().size())));
+}
+
+}  // namespace
+}  // namespace skymm::testing
+
+int main(int argc, char** argv) { return skymm::testing::run_mpi_tests(argc, argv); }
