@@ -1,0 +1,213 @@
+// Times the recipe's whole training step: frozen ViT -> Perceiver -> frozen decoder with LoRA on all linear layers ->
+// AdamW, the work of bench/peers. Prints one line of JSON.
+//
+//   OMP_NUM_THREADS=2 bench_step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
+//                          [--packing none|forward|both] [--recompute 0|1] [--trace FILE]
+#include <fmt/format.h>
+#include <omp.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/trace.hpp"
+#include "ops/models/cost.hpp"
+#include "ops/models/multimodal.hpp"
+
+namespace skymm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Options = std::map<std::string, std::string>;
+
+constexpr std::int64_t text_tokens = 64, visual_tokens = 64;
+
+MultimodalConfig config_of(Options& options) {
+  MultimodalConfig config;
+  config.vision = vision_preset(options["vision"]);
+  config.decoder = decoder_preset(options["decoder"]);
+  const std::int64_t width = config.vision->width;
+  config.resampler = {
+      .kind = ResamplerKind::perceiver, .queries = visual_tokens, .heads = width / 64, .head_width = 64, .depth = 2};
+  config.lora = {.rank = 16, .alpha = 32};
+  const std::map<std::string, Packing> packings{
+      {"none", Packing::none}, {"forward", Packing::forward}, {"both", Packing::both}};
+  config.packing = packings.at(options["packing"]);
+  config.recompute = options["recompute"] == "1" ? Recompute::full : Recompute::none;
+  return config;
+}
+
+Batch batch_of(const MultimodalConfig& config, std::int64_t samples, DType dtype) {
+  std::vector<std::int32_t> tokens, positions, offsets{0}, rows, ids, visual, row_ids;
+  RandomStream random(1);
+  for (std::int64_t s = 0; s < samples; ++s) {
+    for (std::int64_t t = 0; t < visual_tokens + text_tokens; ++t) {
+      const auto row = static_cast<std::int32_t>(tokens.size());
+      tokens.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(config.decoder.vocabulary))));
+      positions.push_back(static_cast<std::int32_t>(t));
+      row_ids.insert(row_ids.end(), {static_cast<std::int32_t>(s), static_cast<std::int32_t>(t)});
+      if (t < visual_tokens) visual.push_back(row);
+      if (t + 1 >= visual_tokens && t + 1 < visual_tokens + text_tokens) rows.push_back(row);
+    }
+    offsets.push_back(static_cast<std::int32_t>(tokens.size()));
+  }
+  for (const std::int32_t row : rows) ids.push_back(tokens[static_cast<std::size_t>(row) + 1]);
+  const auto tensor = [](const std::vector<std::int32_t>& values) {
+    return Tensor::from(values, {static_cast<std::int64_t>(values.size())});
+  };
+  const std::int64_t side = config.vision->image;
+  std::vector<float> pixels(static_cast<std::size_t>(samples * 3 * side * side));
+  for (float& pixel : pixels) pixel = random.normal();
+  return {.tokens = tensor(tokens),
+          .positions = tensor(positions),
+          .sequence_offsets = tensor(offsets),
+          .max_length = visual_tokens + text_tokens,
+          .label_rows = tensor(rows),
+          .label_ids = tensor(ids),
+          .visual_rows = tensor(visual),
+          .pixels = Tensor::from(pixels, {samples, 3, side, side}).to(dtype),
+          .row_ids = Tensor::from(row_ids, {static_cast<std::int64_t>(tokens.size()), 2}),
+          .training = true};
+}
+
+// One flat gradient buffer and f32 masters, as parallel/optimizer has them.
+class Optimizer {
+ public:
+  explicit Optimizer(Module& module) : parameters_(trainable_parameters(module)) {
+    std::int64_t total = 0;
+    for (const NamedParameter& entry : parameters_) total += entry.parameter->shape.numel();
+    {
+      const PurposeScope purpose(Purpose::gradients);
+      gradients_ = Tensor::zeros({total}, DType::f32);
+    }
+    const PurposeScope purpose(Purpose::optimizer);
+    std::int64_t begin = 0;
+    for (const NamedParameter& entry : parameters_) {
+      const std::int64_t n = entry.parameter->shape.numel();
+      entry.parameter->gradient = gradients_.slice(0, begin, begin + n).view(entry.parameter->shape);
+      begin += n;
+      master_.push_back(entry.parameter->value.view({n}).to(DType::f32).clone());
+      m_.push_back(Tensor::zeros({n}, DType::f32));
+      v_.push_back(Tensor::zeros({n}, DType::f32));
+    }
+  }
+
+  void step(std::int64_t number, std::int64_t tokens) {
+    const AdamW options{.learning_rate = 1e-4F, .step = number, .gradient_scale = 1.0F / static_cast<float>(tokens)};
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const Parameter& p = *parameters_[i].parameter;
+      const std::int64_t n = p.shape.numel();
+      kernels(p.value).adamw(master_[i], m_[i], v_[i], p.gradient.view({n}), p.value.view({n}), options);
+    }
+    gradients_.fill(0);
+  }
+
+ private:
+  std::vector<NamedParameter> parameters_;
+  Tensor gradients_;
+  std::vector<Tensor> master_, m_, v_;
+};
+
+struct Times {
+  double vision, forward, backward, optimizer;
+  double total() const { return vision + forward + backward + optimizer; }
+};
+
+double seconds_since(Clock::time_point& start) {
+  const Clock::time_point now = Clock::now();
+  const double seconds = std::chrono::duration<double>(now - start).count();
+  start = now;
+  return seconds;
+}
+
+Times run_step(Multimodal& model, Optimizer& optimizer, Batch batch, std::int64_t number, double& loss_value) {
+  Times times{};
+  Clock::time_point start = Clock::now();
+  batch.features = model.features(batch.pixels);
+  times.vision = seconds_since(start);
+  Graph graph;
+  const Variable loss = model.loss(graph, batch);
+  loss_value = loss.value().item() / static_cast<double>(batch.label_ids.dim(0));
+  times.forward = seconds_since(start);
+  graph.backward(loss, Tensor::full({1}, DType::f32, 1));
+  times.backward = seconds_since(start);
+  optimizer.step(number, batch.label_ids.dim(0));
+  times.optimizer = seconds_since(start);
+  return times;
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+int run(Options options) {
+  const DType dtype = parse_dtype(options["dtype"]);
+  const MultimodalConfig config = config_of(options);
+  const std::int64_t samples = std::stoll(options["batch"]), steps = std::stoll(options["steps"]);
+  Multimodal model(config, dtype, cpu());
+  initialize(model, 1);
+  model.freeze();
+  cpu().allocator().trim();
+  Optimizer optimizer(model);
+  const Batch batch = batch_of(config, samples, dtype);
+  if (!options["trace"].empty()) enable_trace();
+
+  double loss = 0;
+  run_step(model, optimizer, batch, 1, loss);  // warm-up
+  std::vector<Times> times;
+  for (std::int64_t i = 0; i < steps; ++i) times.push_back(run_step(model, optimizer, batch, i + 2, loss));
+  const auto middle = [&](auto member) {
+    std::vector<double> values;
+    for (const Times& t : times) values.push_back(member(t));
+    return median(values);
+  };
+  const double step = middle([](const Times& t) { return t.total(); });
+  const double best = std::ranges::min_element(times, {}, [](const Times& t) { return t.total(); })->total();
+  const auto tokens = static_cast<double>(samples * (text_tokens + visual_tokens));
+  const StepCost cost = step_cost(config, {.tokens = static_cast<std::int64_t>(tokens),
+                                           .labels = batch.label_ids.dim(0),
+                                           .images = samples,
+                                           .resampled = samples,
+                                           .mean_length = text_tokens + visual_tokens});
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  fmt::print(
+      "{{\"decoder\": \"{}\", \"vision\": \"{}\", \"dtype\": \"{}\", \"threads\": {}, \"batch\": {}, "
+      "\"step_ms\": {:.0f}, \"best_ms\": {:.0f}, \"vision_ms\": {:.0f}, \"forward_ms\": {:.0f}, "
+      "\"backward_ms\": {:.0f}, \"optimizer_ms\": {:.0f}, \"tokens_per_s\": {:.1f}, \"best_tokens_per_s\": {:.1f}, "
+      "\"gflops\": {:.1f}, \"gflop\": {:.0f}, \"peak_rss_gb\": {:.2f}, \"loss\": {:.3f}}}\n",
+      options["decoder"], options["vision"], options["dtype"], omp_get_max_threads(), samples, 1e3 * step, 1e3 * best,
+      1e3 * middle([](const Times& t) { return t.vision; }), 1e3 * middle([](const Times& t) { return t.forward; }),
+      1e3 * middle([](const Times& t) { return t.backward; }), 1e3 * middle([](const Times& t) { return t.optimizer; }),
+      tokens / step, tokens / best, cost.total() / step / 1e9, cost.total() / 1e9,
+      static_cast<double>(usage.ru_maxrss) / 1e6, loss);
+  fmt::print(stderr, "{}", cpu().allocator().report());
+  if (!options["trace"].empty()) std::ofstream(options["trace"]) << "[" << trace_events() << "]\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace skymm
+
+int main(int argc, char** argv) {
+  skymm::Options options{{"dtype", "bf16"}, {"decoder", "smollm2-135m"}, {"vision", "vit-b16"}, {"batch", "4"},
+                         {"steps", "7"},    {"packing", "both"},         {"recompute", "0"},    {"trace", ""}};
+  try {
+    for (int i = 1; i < argc; i += 2) {
+      const std::string name = std::string(argv[i]).substr(std::min<std::size_t>(2, std::string(argv[i]).size()));
+      skymm::check(options.contains(name) && i + 1 < argc, "unknown option or no value: {}", argv[i]);
+      options[name] = argv[i + 1];
+    }
+    return skymm::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}
