@@ -9,7 +9,9 @@
 #include <string_view>
 
 #include "core/log.hpp"
+#include "launch/chat_command.hpp"
 #include "launch/data_command.hpp"
+#include "launch/eval_command.hpp"
 #include "launch/options.hpp"
 #include "launch/train_command.hpp"
 #include "parallel/communicator.hpp"
@@ -22,6 +24,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"data", "build, inspect and verify data sets", data_command},
       {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
+      {"eval", "measure a trained model: MME, scene questions, captions", eval_command},
+      {"chat", "answer about a picture, in a terminal or one shot", chat_command},
   };
   return table;
 }
