@@ -21,24 +21,13 @@ constexpr hn::Rebind<float, decltype(f64)> half_f32;
 // The sum of f(x) in f64 over at most one block of elements.
 template <class T, class F>
 HWY_INLINE double block_sum(const T* x, std::int64_t n, const F& f) {
-  const auto none = hn::Zero(f64);
-  auto low0 = none, high0 = none, low1 = none, high1 = none;
-  const auto take = [&](auto& low, auto& high, auto at) {
+  auto low = hn::Zero(f64), high = low;
+  each(n, [&](auto at) {
     const V v = at.get(x);
     low = hn::Add(low, f(hn::PromoteTo(f64, hn::LowerHalf(half_f32, v))));
     high = hn::Add(high, f(hn::PromoteTo(f64, hn::UpperHalf(half_f32, v))));
-  };
-  std::int64_t i = 0;
-  for (; i + 2 * lanes <= n; i += 2 * lanes) {
-    take(low0, high0, Full{i});
-    take(low1, high1, Full{i + lanes});
-  }
-  if (i + lanes <= n) {
-    take(low0, high0, Full{i});
-    i += lanes;
-  }
-  if (i < n) take(low1, high1, Part{i, n - i});
-  return hn::GetLane(hn::SumOfLanes(f64, hn::Add(hn::Add(low0, high0), hn::Add(low1, high1))));
+  });
+  return hn::GetLane(hn::SumOfLanes(f64, hn::Add(low, high)));
 }
 
 // Blocks are summed in order, so that the sum is the same for any number of threads.
