@@ -1,49 +1,17 @@
 #include "launch/command_options.hpp"
 
-#include <algorithm>
-#include <boost/program_options.hpp>
-
 namespace skymm {
-
-namespace po = boost::program_options;
 
 CommandArguments::CommandArguments(std::string command, const std::vector<CommandOption>& options,
                                    const std::vector<std::string>& arguments)
     : command_(std::move(command)) {
-  namespace style = po::command_line_style;
-  help_ = std::ranges::any_of(arguments, [](const std::string& a) { return a == "--help" || a == "-h"; });
-  if (help_) return;
-  po::options_description description;
-  std::vector<std::string> names;
+  std::vector<Flag> flags;
   for (const CommandOption& option : options) {
-    description.add_options()(option.name.c_str(), po::value<std::string>());
-    names.push_back(option.name);
+    flags.push_back({option.name.c_str(), option.value.c_str(), option.help.c_str()});
   }
-  std::vector<po::option> given;
-  try {
-    given = po::command_line_parser(arguments)
-                .options(description)
-                .style(style::allow_long | style::long_allow_adjacent | style::long_allow_next)
-                .allow_unregistered()
-                .run()
-                .options;
-  } catch (const po::error& error) {
-    fail_usage("{}; {} --help lists the options", error.what(), command_);
-  }
-  for (const po::option& option : given) {
-    if (option.string_key.empty() || option.position_key >= 0) {
-      fail_usage("'{}' is not expected here; options are --NAME VALUE; {} --help lists them",
-                 option.original_tokens.empty() ? "" : option.original_tokens.front(), command_);
-    }
-    if (std::ranges::find(names, option.string_key) == names.end()) {
-      const std::string guess = nearest(option.string_key, names);
-      fail_usage("unknown option '--{}'{}; {} --help lists all", option.string_key,
-                 guess.empty() ? "" : fmt::format(", did you mean '--{}'", guess), command_);
-    }
-    if (!values_.emplace(option.string_key, option.value.empty() ? "" : option.value.front()).second) {
-      fail_usage("--{} is given twice", option.string_key);
-    }
-  }
+  const Arguments given = parse_arguments(command_, flags, arguments, 0);
+  help_ = given.help;
+  values_.insert(given.named.begin(), given.named.end());
 }
 
 std::string CommandArguments::get(const std::string& name, const std::string& fallback) const {

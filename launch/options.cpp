@@ -132,9 +132,11 @@ Arguments parse_arguments(const std::string& command, const std::vector<Flag>& f
                           const std::vector<std::string>& arguments, std::size_t most_positional,
                           const std::vector<std::string>& repeatable) {
   namespace po = boost::program_options;
+  Arguments result;
+  result.help = std::ranges::any_of(arguments, [](const std::string& a) { return a == "--help" || a == "-h"; });
+  if (result.help) return result;
   po::options_description description;
   std::vector<std::string> names;
-  description.add_options()("help", "");
   for (const Flag& flag : flags) {
     description.add_options()(flag.name, po::value<std::string>());
     names.emplace_back(flag.name);
@@ -145,28 +147,25 @@ Arguments parse_arguments(const std::string& command, const std::vector<Flag>& f
                           po::command_line_style::long_allow_next;
     given = po::command_line_parser(arguments).options(description).style(style).allow_unregistered().run().options;
   } catch (const po::error& error) {
-    fail_usage("{}: {}; --help lists the options", command, error.what());
+    fail_usage("{}; {} --help lists the options", error.what(), command);
   }
-  Arguments result;
   for (const po::option& option : given) {
     const std::string& name = option.string_key;
     const std::string value = option.value.empty() ? "" : option.value.front();
-    if (name == "help") {
-      result.help = true;
-    } else if (name.empty() || option.position_key >= 0) {
+    if (name.empty() || option.position_key >= 0) {
       result.positional.push_back(value);
     } else if (option.unregistered) {
       const std::string guess = nearest(name, names);
-      fail_usage("--{}: unknown option '{}'{}; {} --help lists all", name, name,
-                 guess.empty() ? "" : fmt::format(", did you mean '{}'", guess), command);
+      fail_usage("unknown option '--{}'{}; {} --help lists all", name,
+                 guess.empty() ? "" : fmt::format(", did you mean '--{}'", guess), command);
     } else {
       const bool again = result.find(name) != nullptr && std::ranges::find(repeatable, name) == repeatable.end();
-      if (again) fail_usage("{}: --{} is given twice", command, name);
+      if (again) fail_usage("--{} is given twice", name);
       result.named.emplace_back(name, value);
     }
   }
-  if (!result.help && result.positional.size() > most_positional) {
-    fail_usage("{}: '{}' is not expected here; --help shows what is", command, result.positional[most_positional]);
+  if (result.positional.size() > most_positional) {
+    fail_usage("'{}' is not expected here; {} --help lists the options", result.positional[most_positional], command);
   }
   return result;
 }

@@ -48,7 +48,7 @@ struct Flag {
 struct Arguments {
   std::vector<std::string> positional;
   std::vector<std::pair<std::string, std::string>> named;  // in their order
-  bool help = false;                                       // --help was among them
+  bool help = false;                                       // --help or -h: nothing else was looked at
 
   const std::string* find(std::string_view name) const;  // null where absent
   // The value as parsed by one of the functions above, `otherwise` where absent. Throws UsageError naming the option.

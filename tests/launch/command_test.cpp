@@ -81,13 +81,13 @@ TEST_F(CommandLine, WrongUseEndsWithTwo) {
   };
   refuses({"tran"}, "'skymm tran' is not a command, did you mean 'train'");
   refuses({"data", "inspekt"}, "did you mean 'inspect'");
-  refuses({"data", "build", "picturebook", "--scal", "2"}, "did you mean 'scale'");
+  refuses({"data", "build", "picturebook", "--scal", "2"}, "did you mean '--scale'");
   refuses({"data", "build", "picturebook", "--scale", "many"}, "--scale: 'many' is not a number");
   refuses({"data", "build", "picturebook", "--scale", "0"}, "more than 0");
   refuses({"data", "inspect"}, "which data set");
   refuses({"data", "verify", "a", "b"}, "'b' is not expected");
   refuses({"data", "inspect", "a", "--sample"}, "--sample");
-  refuses({"train", "--train.stesp", "3"}, "did you mean 'train.steps'");
+  refuses({"train", "--train.stesp", "3"}, "did you mean '--train.steps'");
 }
 
 TEST_F(CommandLine, OneRankComplainsForAll) {

@@ -71,13 +71,13 @@ TEST_F(Config, UnknownNamesGetTheNearest) {
   const std::string path = recipe("[run]\nseed = 3\n\n[train]\nstesp = 50\n");
   EXPECT_THAT(error_of({"--config", path}), HasSubstr("recipe.ini:5: unknown option 'train.stesp', did you mean "
                                                       "'train.steps'"));
-  EXPECT_THAT(error_of({"--train.learning_rat", "1"}), HasSubstr("did you mean 'train.learning_rate'"));
-  EXPECT_THAT(error_of({"--learning_rate", "1"}), HasSubstr("did you mean 'train.learning_rate'"));
-  EXPECT_THAT(error_of({"--model.steps=1"}), HasSubstr("did you mean 'train.steps'"));
+  EXPECT_THAT(error_of({"--train.learning_rat", "1"}), HasSubstr("did you mean '--train.learning_rate'"));
+  EXPECT_THAT(error_of({"--learning_rate", "1"}), HasSubstr("did you mean '--train.learning_rate'"));
+  EXPECT_THAT(error_of({"--model.steps=1"}), HasSubstr("did you mean '--train.steps'"));
   EXPECT_THAT(error_of({"--train.schedule", "cosin"}), HasSubstr("'cosin' is unknown, did you mean 'cosine'"));
   EXPECT_THAT(error_of({"--model.train", "resampler,lara"}), HasSubstr("did you mean 'lora'"));
-  EXPECT_THAT(error_of({"--completely_different", "1"}), HasSubstr("unknown option 'completely_different'; skymm"));
-  EXPECT_THAT(error_of({"--train.step", "1"}), HasSubstr("did you mean 'train.steps'")) << "no guessing by prefix";
+  EXPECT_THAT(error_of({"--completely_different", "1"}), HasSubstr("unknown option '--completely_different'; skymm"));
+  EXPECT_THAT(error_of({"--train.step", "1"}), HasSubstr("did you mean '--train.steps'")) << "no guessing by prefix";
 }
 
 TEST_F(Config, BadValuesSayWhatWouldBeGood) {
