@@ -7,8 +7,8 @@
 
 #include "io/file.hpp"
 #include "io/utf8.hpp"
-#include "launch/command_options.hpp"
 #include "launch/generation.hpp"
+#include "launch/options.hpp"
 #include "launch/run.hpp"
 #include "parallel/communicator.hpp"
 
@@ -22,8 +22,8 @@ constexpr const char* conversation_help =
     "  /quit         leave (as the end of input does)\n"
     "Anything else is a question, in English or Chinese.\n";
 
-const std::vector<CommandOption>& chat_options() {
-  static const std::vector<CommandOption> table = {
+const std::vector<Flag>& chat_flags() {
+  static const std::vector<Flag> table = {
       {"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"},
       {"image", "PATH", "picture to talk about: PNG, JPEG or WebP"},
       {"ask", "TEXT", "one question; its answer is printed and the command ends"},
@@ -38,7 +38,7 @@ std::string chat_help() {
          "  skymm chat --run runs/stage2 --image cat.jpg --ask \"Is there a cat? Please answer yes or no.\"\n"
          "  skymm chat --run runs/stage2 --image 猫.png --ask 图里有什么？\n"
          "  skymm chat --run runs/stage2\n\n" +
-         options_help(chat_options()) + "\nIn the conversation:\n" + conversation_help;
+         flags_help(chat_flags()) + "\nIn the conversation:\n" + conversation_help;
 }
 
 class Chat {
@@ -145,19 +145,22 @@ bool respond(Chat& chat, const std::string& line, std::ostream& out) {
 
 int chat_command(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
                  const std::string& prompt) {
-  const CommandArguments given("skymm chat", chat_options(), arguments);
-  if (given.help()) {
+  const Arguments given = parse_arguments("skymm chat", chat_flags(), arguments, 0);
+  if (given.help) {
     out << chat_help();
     return 0;
   }
   const std::string dir = given.required("run");
-  const auto max_tokens = static_cast<int>(std::min<std::int64_t>(given.integer("max-tokens", 64, 1), 1 << 20));
-  if (given.has("ask") && is_blank(given.get("ask"))) fail_usage("--ask is empty; give a question");
+  constexpr std::int64_t most_tokens = 1 << 20;
+  const auto max_tokens =
+      static_cast<int>(std::min(given.get("max-tokens", parse_positive, std::int64_t{64}), most_tokens));
+  const std::string* question = given.find("ask");
+  if (question != nullptr && is_blank(*question)) fail_usage("--ask is empty; give a question");
   check(world()->size() == 1, "skymm chat runs as one process; start it without mpirun");
   Chat chat(dir, max_tokens);
-  if (given.has("image")) chat.show(given.required("image"));
-  if (given.has("ask")) {
-    out << chat.ask(given.get("ask")) << "\n";
+  if (given.find("image") != nullptr) chat.show(given.required("image"));
+  if (question != nullptr) {
+    out << chat.ask(*question) << "\n";
     return 0;
   }
   if (!prompt.empty()) out << "Ask, or /image PATH, /clear, /help, /quit.\n";

@@ -23,6 +23,8 @@ namespace {
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"data", "build, inspect and verify data sets", data_command},
+      {"chat", "answer about a picture, once or in a conversation", chat_command},
+      {"eval", "measure how well a run answers: MME and more", eval_command},
       {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
       {"eval", "measure a trained model: MME, scene questions, captions", eval_command},
       {"chat", "answer about a picture, in a terminal or one shot", chat_command},

@@ -10,9 +10,10 @@
 #include "io/file.hpp"
 #include "launch/answer_accuracy.hpp"
 #include "launch/caption_names.hpp"
-#include "launch/command_options.hpp"
+#include "launch/command.hpp"
 #include "launch/gather.hpp"
 #include "launch/mme_answers.hpp"
+#include "launch/options.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {
@@ -20,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using Words = std::vector<std::string>;
 
 constexpr int mme_samples = 24;  // questions with answers that mme.json shows of each language
 constexpr Language languages[] = {Language::english, Language::chinese};
@@ -113,16 +115,17 @@ int score_result_files(const std::string& dir) {
   return 0;
 }
 
-int eval_mme(const CommandArguments& arguments) {
-  if (!arguments.has("run") && !arguments.has("data")) {
-    if (!arguments.has("results")) fail_usage("skymm eval mme needs --run and --data, or --results; see --help");
-    if (arguments.has("limit")) fail_usage("--limit goes with --run: existing result files are scored whole");
+int eval_mme(const Arguments& arguments) {
+  const auto given = [&](const char* name) { return arguments.find(name) != nullptr; };
+  if (!given("run") && !given("data")) {
+    if (!given("results")) fail_usage("skymm eval mme needs --run and --data, or --results; --help shows how");
+    if (given("limit")) fail_usage("--limit goes with --run: existing result files are scored whole");
     const std::unique_ptr<Communicator> ranks = world();
     return ranks->rank() == 0 ? score_result_files(arguments.required("results")) : 0;
   }
   const std::string dir = arguments.required("run"), data = arguments.required("data");
-  const std::string results_dir = arguments.get("results", dir + "/eval/mme");
-  const auto limit = static_cast<std::size_t>(arguments.integer("limit", 0, 0));
+  const std::string results_dir = given("results") ? arguments.required("results") : dir + "/eval/mme";
+  const auto limit = static_cast<std::size_t>(arguments.get("limit", parse_count, std::int64_t{0}));
   const std::unique_ptr<Communicator> ranks = world();
   std::vector<std::pair<std::string, std::vector<MmeTask>>> sets;
   for (const MmeSet& set : mme_sets(data)) {
@@ -219,11 +222,11 @@ void report_answers(Run& run, Communicator& ranks, const std::vector<Sample>& mi
   write_figures(dir, name, figures);
 }
 
-int eval_scenes(const CommandArguments& arguments) {
+int eval_scenes(const Arguments& arguments) {
   constexpr int turns = 10;
   constexpr std::uint64_t seed = 99;
   const std::string dir = arguments.required("run");
-  const std::int64_t scenes = arguments.integer("scenes", 200, 1);
+  const std::int64_t scenes = arguments.get("scenes", parse_positive, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
   Run run = open(dir, false);
   const std::vector<Sample> mine = share_of(held_out_scene_texts(static_cast<int>(scenes), turns, seed), *ranks);
@@ -246,9 +249,10 @@ bool has_pictures(const std::vector<Sample>& samples) {
   return std::ranges::any_of(samples, [](const Sample& sample) { return !sample.images.empty(); });
 }
 
-int eval_answers(const CommandArguments& arguments) {
+int eval_answers(const Arguments& arguments) {
   const std::string dir = arguments.required("run"), data = arguments.required("data");
-  const std::int64_t limit = arguments.integer("limit", 500, 0), skip = arguments.integer("skip", 0, 0);
+  const std::int64_t limit = arguments.get("limit", parse_count, std::int64_t{500}),
+                     skip = arguments.get("skip", parse_count, std::int64_t{0});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, skip, limit, *ranks);
   Run run = open(dir, has_pictures(mine));
@@ -258,9 +262,9 @@ int eval_answers(const CommandArguments& arguments) {
 
 // ---- names
 
-int eval_names(const CommandArguments& arguments) {
+int eval_names(const Arguments& arguments) {
   const std::string dir = arguments.required("run"), data = arguments.required("data");
-  const std::int64_t limit = arguments.integer("limit", 200, 0);
+  const std::int64_t limit = arguments.get("limit", parse_count, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, 0, limit, *ranks);
   Run run = open(dir, true);
@@ -288,100 +292,90 @@ int eval_names(const CommandArguments& arguments) {
   return 0;
 }
 
-// ---- the command
+// ---- the commands
 
-struct Evaluation {
-  const char* name;
-  const char* summary;
-  const char* text;  // of its --help, in front of the options
-  std::vector<CommandOption> options;
-  int (*run)(const CommandArguments&);
-};
+constexpr Flag run_flag = {"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"};
 
-const std::vector<Evaluation>& evaluations() {
-  const CommandOption run{"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"};
-  static const std::vector<Evaluation> table = {
-      {"mme",
-       "MME's yes/no questions about pictures",
-       "skymm eval mme --run DIR --data DIR [--results DIR] [--limit N]\n"
-       "skymm eval mme --results DIR\n\n"
-       "Asks the questions of an MME folder, or scores result files that exist already. acc is the share of right\n"
-       "answers, acc+ that of pictures with both right, the score 100 (acc + acc+). The rule is MME's own; answers in\n"
-       "Chinese are read by a rule of this project, which is no part of MME.\n\n"
-       "  skymm eval mme --run runs/stage2 --data data/picturebook/mme\n"
-       "  mpirun -n 2 skymm eval mme --run runs/stage2 --data MME_Benchmark\n"
-       "  skymm eval mme --results runs/stage2/eval/mme\n",
-       {run,
-        {"data", "DIR", "MME folder (a folder a task), or a folder that has such folders named en and zh"},
-        {"results", "DIR",
-         "with --run: where result files go, default RUN/eval/mme; alone: the result files to score, <task>.txt, or "
-         "folders en and zh of them"},
-        {"limit", "N", "pictures of each task; 0: all, which is the default"}},
-       eval_mme},
-      {"scenes",
-       "text-only questions about held-out scenes",
-       "skymm eval scenes --run DIR [--scenes N]\n\n"
-       "Ten questions about each description of a scene whose layout no training scene has, in English and Chinese.\n"
-       "An answer is right if every token of it is predicted.\n\n"
-       "  skymm eval scenes --run runs/decoder --scenes 500\n",
-       {run, {"scenes", "N", "in each language, default 200"}},
-       eval_scenes},
-      {"answers",
-       "the questions of a data set, word for word",
-       "skymm eval answers --run DIR --data FILE.h5 [--limit N] [--skip N]\n\n"
-       "An answer is right if every token of it is predicted, given the true answers before it.\n\n"
-       "  skymm eval answers --run runs/stage2 --data data/picturebook/validation.h5 --limit 1000\n",
-       {run,
-        {"data", "FILE", "data set with questions and answers"},
-        {"limit", "N", "samples, default 500; 0: all"},
-        {"skip", "N", "samples at the start of the file that are left out, default 0"}},
-       eval_answers},
-      {"names",
-       "the things that captions name",
-       "skymm eval names --run DIR --data FILE.h5 [--limit N]\n\n"
-       "Writes captions and compares the things that they name with those on the canvas: precision is the share of\n"
-       "the named that are there, recall that of the present that are named.\n\n"
-       "  skymm eval names --run runs/stage1 --data data/picturebook/validation.h5\n",
-       {run, {"data", "FILE", "data set with one caption a picture"}, {"limit", "N", "samples, default 200; 0: all"}},
-       eval_names},
-  };
-  return table;
+// Parses, helps or runs.
+int evaluate(const char* name, const char* help, const std::vector<Flag>& flags, const Words& words,
+             int (*run)(const Arguments&)) {
+  const Arguments arguments = parse_arguments(fmt::format("skymm eval {}", name), flags, words, 0);
+  if (arguments.help) {
+    std::printf("%s\n%s", help, flags_help(flags).c_str());
+    return 0;
+  }
+  const int code = run(arguments);
+  std::fflush(stdout);
+  return code;
 }
 
-std::string overview() {
-  std::string text = "skymm eval WHAT --run DIR [options]\n\nHow well a run answers. WHAT is one of:\n\n";
-  for (const Evaluation& evaluation : evaluations()) {
-    text += fmt::format("  {:<10}{}\n", evaluation.name, evaluation.summary);
-  }
-  return text +
-         "\nskymm eval WHAT --help explains each. Figures are also written to RUN/eval/WHAT.json. Under mpirun the\n"
-         "ranks share the questions: mpirun -n 4 skymm eval mme --run runs/stage2 --data data/picturebook/mme\n";
+int mme_command(const Words& words) {
+  return evaluate(
+      "mme",
+      "skymm eval mme --run DIR --data DIR [--results DIR] [--limit N]\n"
+      "skymm eval mme --results DIR\n\n"
+      "Asks the questions of an MME folder, or scores result files that exist already. acc is the share of right\n"
+      "answers, acc+ that of pictures with both right, the score 100 (acc + acc+). The rule is MME's own; answers in\n"
+      "Chinese are read by a rule of this project, which is no part of MME.\n\n"
+      "  skymm eval mme --run runs/stage2 --data data/picturebook/mme\n"
+      "  mpirun -n 2 skymm eval mme --run runs/stage2 --data MME_Benchmark\n"
+      "  skymm eval mme --results runs/stage2/eval/mme\n",
+      {run_flag,
+       {"data", "DIR", "MME folder (a folder a task), or a folder that has such folders named en and zh"},
+       {"results", "DIR",
+        "with --run: where result files go, default RUN/eval/mme; alone: the result files to score, <task>.txt, or "
+        "folders en and zh of them"},
+       {"limit", "N", "pictures of each task; default 0: all"}},
+      words, eval_mme);
+}
+
+int scenes_command(const Words& words) {
+  return evaluate(
+      "scenes",
+      "skymm eval scenes --run DIR [--scenes N]\n\n"
+      "Ten questions about each description of a scene whose layout no training scene has, in English and Chinese.\n"
+      "An answer is right if every token of it is predicted.\n\n"
+      "  skymm eval scenes --run runs/decoder --scenes 500\n",
+      {run_flag, {"scenes", "N", "in each language; default 200"}}, words, eval_scenes);
+}
+
+int answers_command(const Words& words) {
+  return evaluate("answers",
+                  "skymm eval answers --run DIR --data FILE [--limit N] [--skip N]\n\n"
+                  "An answer is right if every token of it is predicted, given the true answers before it.\n\n"
+                  "  skymm eval answers --run runs/stage2 --data data/picturebook/heldout.h5 --limit 1000\n",
+                  {run_flag,
+                   {"data", "FILE", "data set with questions and answers"},
+                   {"limit", "N", "samples; 0: all; default 500"},
+                   {"skip", "N", "samples at the start of the file that are left out; default 0"}},
+                  words, eval_answers);
+}
+
+int names_command(const Words& words) {
+  return evaluate("names",
+                  "skymm eval names --run DIR --data FILE [--limit N]\n\n"
+                  "Writes captions and compares the things that they name with those on the canvas: precision is the\n"
+                  "share of the named that are there, recall that of the present that are named.\n\n"
+                  "  skymm eval names --run runs/stage1 --data data/picturebook/validation.h5\n",
+                  {run_flag,
+                   {"data", "FILE", "data set with one caption a picture"},
+                   {"limit", "N", "samples; 0: all; default 200"}},
+                  words, eval_names);
 }
 
 }  // namespace
 
-int eval_command(const std::vector<std::string>& arguments) {
-  if (arguments.empty()) fail_usage("skymm eval what? mme, scenes, answers or names; skymm eval --help explains");
-  if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
-    std::fputs(overview().c_str(), stdout);
-    return 0;
-  }
-  const auto found =
-      std::ranges::find(evaluations(), arguments[0], [](const Evaluation& e) -> std::string { return e.name; });
-  if (found == evaluations().end()) {
-    const std::string guess = nearest(arguments[0], {"mme", "scenes", "answers", "names"});
-    fail_usage("there is no evaluation '{}'{}; there are mme, scenes, answers and names", arguments[0],
-               guess.empty() ? "" : fmt::format(", did you mean '{}'", guess));
-  }
-  const CommandArguments parsed(fmt::format("skymm eval {}", found->name), found->options,
-                                {arguments.begin() + 1, arguments.end()});
-  if (parsed.help()) {
-    std::printf("%s\n%s", found->text, options_help(found->options).c_str());
-    return 0;
-  }
-  const int code = found->run(parsed);
-  std::fflush(stdout);
-  return code;
+int eval_command(const Words& arguments) {
+  static const std::vector<Command> table = {
+      {"mme", "MME's yes/no questions about pictures", mme_command},
+      {"scenes", "text-only questions about held-out scenes", scenes_command},
+      {"answers", "the questions of a data set, word for word", answers_command},
+      {"names", "the things that captions name", names_command},
+  };
+  return dispatch("skymm eval",
+                  "How well a run answers. Figures are also written to RUN/eval/COMMAND.json. Under mpirun the ranks\n"
+                  "share the questions: mpirun -n 4 skymm eval mme --run runs/stage2 --data data/picturebook/mme",
+                  table, arguments);
 }
 
 }  // namespace skymm

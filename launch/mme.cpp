@@ -20,24 +20,24 @@ struct TaskName {
   MmeGroup group;
 };
 
-constexpr std::array<TaskName, 14> task_names = {{{"existence", MmeGroup::perception},
-                                                  {"count", MmeGroup::perception},
-                                                  {"position", MmeGroup::perception},
-                                                  {"color", MmeGroup::perception},
-                                                  {"posters", MmeGroup::perception},
-                                                  {"celebrity", MmeGroup::perception},
-                                                  {"scene", MmeGroup::perception},
-                                                  {"landmark", MmeGroup::perception},
-                                                  {"artwork", MmeGroup::perception},
-                                                  {"OCR", MmeGroup::perception},
-                                                  {"commonsense_reasoning", MmeGroup::cognition},
-                                                  {"numerical_calculation", MmeGroup::cognition},
-                                                  {"text_translation", MmeGroup::cognition},
-                                                  {"code_reasoning", MmeGroup::cognition}}};
+constexpr std::array<TaskName, 14> mme_tasks = {{{"existence", MmeGroup::perception},
+                                                 {"count", MmeGroup::perception},
+                                                 {"position", MmeGroup::perception},
+                                                 {"color", MmeGroup::perception},
+                                                 {"posters", MmeGroup::perception},
+                                                 {"celebrity", MmeGroup::perception},
+                                                 {"scene", MmeGroup::perception},
+                                                 {"landmark", MmeGroup::perception},
+                                                 {"artwork", MmeGroup::perception},
+                                                 {"OCR", MmeGroup::perception},
+                                                 {"commonsense_reasoning", MmeGroup::cognition},
+                                                 {"numerical_calculation", MmeGroup::cognition},
+                                                 {"text_translation", MmeGroup::cognition},
+                                                 {"code_reasoning", MmeGroup::cognition}}};
 
 std::string all_task_names() {
   std::vector<std::string_view> names;
-  for (const TaskName& task : task_names) names.push_back(task.name);
+  for (const TaskName& task : mme_tasks) names.push_back(task.name);
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -153,12 +153,12 @@ MmeVerdict read_response(std::string_view response, MmeRule rule) {
 std::vector<MmeTask> read_mme(const std::string& dir) {
   check(fs::is_directory(dir), "{} is no folder; an MME folder holds a folder a task: {}", dir, all_task_names());
   std::vector<MmeTask> tasks;
-  for (const TaskName& task : task_names) {
+  for (const TaskName& task : mme_tasks) {
     if (fs::is_directory(fs::path(dir) / task.name)) tasks.push_back(read_task(fs::path(dir) / task.name));
   }
   for (const auto& entry : fs::directory_iterator(dir)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && std::ranges::find(task_names, name, &TaskName::name) == task_names.end()) {
+    if (entry.is_directory() && std::ranges::find(mme_tasks, name, &TaskName::name) == mme_tasks.end()) {
       log::warn("{}/{} is no task of MME and is passed over", dir, name);
     }
   }
@@ -224,7 +224,7 @@ MmeScore score_mme(const std::string& task, const std::vector<MmeResult>& result
 
 MmeSum sum_mme(const std::vector<MmeScore>& scores, MmeGroup group) {
   MmeSum sum;
-  for (const TaskName& task : task_names) {
+  for (const TaskName& task : mme_tasks) {
     if (task.group != group) continue;
     ++sum.all_tasks;
     const auto found = std::ranges::find(scores, task.name, &MmeScore::task);
@@ -252,7 +252,7 @@ MmeScore total_mme(const std::vector<MmeScore>& scores) {
 std::vector<MmeScore> score_mme_folder(const std::string& dir) {
   check(fs::is_directory(dir), "{} is no folder; it should hold result files such as existence.txt", dir);
   std::vector<MmeScore> scores;
-  for (const TaskName& task : task_names) {
+  for (const TaskName& task : mme_tasks) {
     const std::string path = fmt::format("{}/{}.txt", dir, task.name);
     if (fs::exists(path)) scores.push_back(score_mme(std::string(task.name), read_mme_results(path)));
   }

@@ -61,6 +61,18 @@ std::uint64_t parse_unsigned(std::string_view text) {
   return value;
 }
 
+std::int64_t parse_count(std::string_view text) {
+  const std::int64_t value = parse_integer(text);
+  check(value >= 0, "{} is out of range: at least 0", value);
+  return value;
+}
+
+std::int64_t parse_positive(std::string_view text) {
+  const std::int64_t value = parse_integer(text);
+  check(value >= 1, "{} is out of range: at least 1", value);
+  return value;
+}
+
 double parse_number(std::string_view text) {
   double value = 0;
   check(parse_whole(text, value) && std::isfinite(value), "'{}' is not a number", text);
@@ -128,11 +140,18 @@ const std::string* Arguments::find(std::string_view name) const {
   return found == named.end() ? nullptr : &found->second;
 }
 
+std::string Arguments::required(std::string_view name) const {
+  const std::string* value = find(name);
+  if (value == nullptr || value->empty()) fail_usage("{} needs --{}; --help shows how", command, name);
+  return *value;
+}
+
 Arguments parse_arguments(const std::string& command, const std::vector<Flag>& flags,
                           const std::vector<std::string>& arguments, std::size_t most_positional,
                           const std::vector<std::string>& repeatable) {
   namespace po = boost::program_options;
   Arguments result;
+  result.command = command;
   result.help = std::ranges::any_of(arguments, [](const std::string& a) { return a == "--help" || a == "-h"; });
   if (result.help) return result;
   po::options_description description;

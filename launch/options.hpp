@@ -31,8 +31,10 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
 // The whole text as a value; throws Error that quotes it and says what would be one.
 std::int64_t parse_integer(std::string_view text);
 std::uint64_t parse_unsigned(std::string_view text);
-double parse_number(std::string_view text);  // finite
-bool parse_bool(std::string_view text);      // true or false
+double parse_number(std::string_view text);          // finite
+std::int64_t parse_count(std::string_view text);     // a whole number from 0
+std::int64_t parse_positive(std::string_view text);  // a whole number from 1
+bool parse_bool(std::string_view text);              // true or false
 
 std::string_view trimmed(std::string_view text);
 std::vector<std::string> split_list(std::string_view text);  // at commas, trimmed; "none" or "" is the empty list
@@ -49,11 +51,14 @@ struct Arguments {
   std::vector<std::string> positional;
   std::vector<std::pair<std::string, std::string>> named;  // in their order
   bool help = false;                                       // --help or -h: nothing else was looked at
+  std::string command;                                     // for messages
 
   const std::string* find(std::string_view name) const;  // null where absent
   // The value as parsed by one of the functions above, `otherwise` where absent. Throws UsageError naming the option.
   template <class T, class Parse>
   T get(std::string_view name, Parse parse, T otherwise) const;
+  // The value of what must be there. Throws UsageError where it is absent or empty.
+  std::string required(std::string_view name) const;
 };
 
 // Throws UsageError for an option that `flags` lacks (with the nearest name), one without its value, one given twice

@@ -1,0 +1,85 @@
+#include <nlohmann/json.hpp>
+
+#include "launch/eval_command.hpp"
+#include "launch/gather.hpp"
+#include "launch/mme_answers.hpp"
+#include "support/mpi_main.hpp"
+#include "support/tiny_run.hpp"
+
+namespace skymm::testing {
+namespace {
+
+// A folder of rank 0 that all ranks use; it goes away when rank 0's goes.
+class SharedFolder {
+ public:
+  SharedFolder() {
+    if (ranks().rank() == 0) own_ = std::make_unique<TemporaryFolder>();
+    path_ = gather_text(ranks(), own_ ? own_->path() : "").front();
+  }
+  ~SharedFolder() { ranks().barrier(); }
+
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::unique_ptr<TemporaryFolder> own_;
+  std::string path_;
+};
+
+// On rank 0; the others wait.
+void prepare(const SharedFolder& folder) {
+  if (ranks().rank() == 0) {
+    std::filesystem::create_directories(folder.file("run"));
+    write_tiny_run(folder.file("run"));
+    write_tiny_mme(folder.file("mme"), 3);
+  }
+  ranks().barrier();
+}
+
+TEST(GatherText, BringsTextsOfAnyLength) {
+  const int rank = ranks().rank();
+  std::string mine(static_cast<std::size_t>(rank * 1000), 'x');
+  if (rank > 0) mine += std::string("\0图", 4);
+  const std::vector<std::string> all = gather_text(ranks(), mine);
+  ASSERT_EQ(all.size(), static_cast<std::size_t>(ranks().size()));
+  EXPECT_EQ(all[0], "");
+  EXPECT_EQ(all[1], std::string(1000, 'x') + std::string("\0图", 4));
+  EXPECT_EQ(all[static_cast<std::size_t>(rank)], mine);
+  EXPECT_EQ(gather_text(ranks(), ""), std::vector<std::string>(all.size()));
+}
+
+TEST(EvalCommand, RanksGiveTheAnswersOfOne) {
+  const SharedFolder folder;
+  prepare(folder);
+  skymm::Run run = open_run(folder.file("run"));
+  SingleCommunicator alone;
+  for (const char* language : {"en", "zh"}) {
+    const std::vector<MmeTask> tasks = read_mme(folder.file("mme/") + language);
+    const auto mine = answer_mme(run, alone, tasks), shared = answer_mme(run, ranks(), tasks);
+    ASSERT_EQ(shared.size(), mine.size());
+    for (std::size_t t = 0; t < mine.size(); ++t) {
+      ASSERT_EQ(shared[t].size(), mine[t].size());
+      for (std::size_t q = 0; q < mine[t].size(); ++q) EXPECT_EQ(shared[t][q].response, mine[t][q].response);
+    }
+  }
+}
+
+TEST(EvalCommand, RunsOnSeveralRanks) {
+  const SharedFolder folder;
+  prepare(folder);
+  // More ranks than pictures of a task: some have little or nothing to do.
+  EXPECT_EQ(eval_command({"mme", "--run", folder.file("run"), "--data", folder.file("mme/en"), "--limit", "1"}), 0);
+  EXPECT_EQ(eval_command({"scenes", "--run", folder.file("run"), "--scenes", "1"}), 0);
+  ranks().barrier();
+  const auto mme = nlohmann::json::parse(read_file(folder.file("run/eval/mme.json")));
+  EXPECT_EQ(mme.at("languages").at("en").at("total").at("questions"), 4);
+  EXPECT_EQ(read_mme_results(folder.file("run/eval/mme/en/scene.txt")).size(), 2U);
+  const auto scenes = nlohmann::json::parse(read_file(folder.file("run/eval/scenes.json")));
+  std::int64_t asked = 0;
+  for (const auto& kind : scenes.at("kinds")) asked += kind.at("asked").get<std::int64_t>();
+  EXPECT_EQ(asked, 2 * 10);
+}
+
+}  // namespace
+}  // namespace skymm::testing
+
+int main(int argc, char** argv) { return skymm::testing::run_mpi_tests(argc, argv); }

@@ -1,0 +1,192 @@
+#include "launch/eval_command.hpp"
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "io/dataset.hpp"
+#include "io/picturebook/picturebook.hpp"
+#include "launch/mme_answers.hpp"
+#include "launch/options.hpp"
+#include "parallel/communicator.hpp"
+#include "support/tiny_run.hpp"
+
+namespace skymm {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::AllOf;
+using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::tiny_picture;
+
+class EvalCommand : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<testing::TemporaryFolder>();
+    for (const char* name : {"run", "blind"}) fs::create_directories(folder_->file(name));
+    testing::write_tiny_run(run());
+    testing::write_tiny_run(blind(), "none");
+    testing::write_tiny_mme(mme(), 3);
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  static std::string run() { return folder_->file("run"); }
+  static std::string blind() { return folder_->file("blind"); }
+  static std::string mme() { return folder_->file("mme"); }
+  static std::string eval(const std::vector<std::string>& arguments) {
+    ::testing::internal::CaptureStdout();
+    const int code = eval_command(arguments);
+    const std::string out = ::testing::internal::GetCapturedStdout();
+    EXPECT_EQ(code, 0) << out;
+    return out;
+  }
+  static std::string error(const std::vector<std::string>& arguments) {
+    return error_of([&] { eval_command(arguments); });
+  }
+  static json figures(const std::string& path) { return json::parse(read_file(path)); }
+
+  // Two canvases, a sample in each language.
+  static std::string dataset(const std::string& name, bool captions) {
+    const std::string path = folder_->file(name);
+    DatasetWriter writer(path);
+    for (int i = 0; i < 2; ++i) {
+      for (const Language language : {Language::english, Language::chinese}) {
+        const bool chinese = language == Language::chinese;
+        Sample sample;
+        sample.id = fmt::format("{}-{}", i, chinese ? "zh" : "en");
+        sample.language = language;
+        sample.images = {tiny_picture(i)};
+        sample.parts = {image_part(0)};
+        if (captions) {
+          sample.parts.push_back(
+              answer_part(chinese ? "左：熊猫。右：饺子。" : "left: red panda. right: dumpling.", "caption"));
+        } else {
+          sample.parts.push_back(text_part(chinese ? "图里有熊猫吗？" : "Is there a panda?"));
+          sample.parts.push_back(answer_part(chinese ? "是" : "no", "existence"));
+        }
+        writer.add(sample);
+      }
+    }
+    writer.close();
+    return path;
+  }
+
+  static inline std::unique_ptr<testing::TemporaryFolder> folder_;
+};
+
+TEST_F(EvalCommand, AsksMmeInBothLanguages) {
+  const std::string out = eval({"mme", "--run", run(), "--data", mme()});
+  EXPECT_THAT(out,
+              AllOf(HasSubstr("MME en"), HasSubstr("MME zh"), HasSubstr("rule: official"), HasSubstr("not official")));
+  const json all = figures(run() + "/eval/mme.json");
+  for (const char* language : {"en", "zh"}) {
+    const json& part = all.at("languages").at(language);
+    ASSERT_EQ(part.at("tasks").size(), 2U);
+    EXPECT_EQ(part.at("samples").size(), 12U);
+    EXPECT_TRUE(fs::exists(part.at("samples").at(5).at("image").get<std::string>()));
+    const std::vector<MmeResult> results = read_mme_results(fmt::format("{}/eval/mme/{}/count.txt", run(), language));
+    ASSERT_EQ(results.size(), 6U);
+    EXPECT_EQ(results[2].picture, "1.png");
+    EXPECT_EQ(part.at("samples").at(2).at("answer"), results[2].response);
+    const MmeScore score = score_mme("count", results);
+    EXPECT_EQ(part.at("tasks").at(0).at("task"), "count");
+    EXPECT_EQ(part.at("tasks").at(0).at("questions"), 6);
+    EXPECT_EQ(part.at("tasks").at(0).at("said_other"), score.said_other);
+    EXPECT_DOUBLE_EQ(part.at("tasks").at(0).at("score").get<double>(), score.score());
+  }
+  // Result files by themselves give the same tables.
+  const std::string again = eval({"mme", "--results", run() + "/eval/mme"});
+  const std::string table = out.substr(out.find("task "), out.find("MME zh") - out.find("task "));
+  EXPECT_THAT(again, HasSubstr(table));
+}
+
+TEST_F(EvalCommand, TakesOneMmeFolderAndALimit) {
+  const std::string results = folder_->file("results");
+  EXPECT_THAT(eval({"mme", "--run", run(), "--data", mme() + "/zh", "--results", results, "--limit", "2"}),
+              AllOf(HasSubstr("MME zh"), Not(HasSubstr("MME en"))));
+  EXPECT_EQ(read_mme_results(results + "/zh/scene.txt").size(), 4U);
+  EXPECT_EQ(figures(run() + "/eval/mme.json").at("languages").size(), 1U);
+  EXPECT_THAT(eval({"mme", "--results", results + "/zh"}), HasSubstr("scene"));
+}
+
+TEST_F(EvalCommand, AnswersDoNotDependOnTheBatch) {
+  skymm::Run opened = open_run(run());
+  SingleCommunicator alone;
+  const std::vector<MmeTask> tasks = read_mme(mme() + "/en");
+  const auto together = answer_mme(opened, alone, tasks);
+  std::set<std::string> seen;
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    for (std::size_t q = 0; q < tasks[t].questions.size(); q += 2) {
+      const MmeTask one{tasks[t].name, {tasks[t].questions[q], tasks[t].questions[q + 1]}};
+      const auto results = answer_mme(opened, alone, {one});
+      EXPECT_EQ(results[0][0].response, together[t][q].response);
+      EXPECT_EQ(results[0][1].response, together[t][q + 1].response);
+      seen.insert(results[0][0].response);
+    }
+  }
+  EXPECT_GT(seen.size(), 1U) << "the model does not look at its pictures, so that the test would not see a mix-up";
+}
+
+TEST_F(EvalCommand, AnswersTextScenes) {
+  const std::string out = eval({"scenes", "--run", blind(), "--scenes", "2"});
+  EXPECT_THAT(out, AllOf(HasSubstr("total en yes/no"), HasSubstr("total zh yes/no"), HasSubstr("existence")));
+  const json all = figures(blind() + "/eval/scenes.json");
+  std::int64_t asked = 0;
+  for (const json& kind : all.at("kinds")) asked += kind.at("asked").get<std::int64_t>();
+  EXPECT_EQ(asked, 2 * 2 * 10);
+}
+
+TEST_F(EvalCommand, AnswersADataSet) {
+  const std::string data = dataset("answers.h5", false);
+  EXPECT_THAT(eval({"answers", "--run", run(), "--data", data}), HasSubstr("of 2"));
+  EXPECT_EQ(figures(run() + "/eval/answers.json").at("totals").size(), 2U);
+  eval({"answers", "--run", run(), "--data", data, "--skip", "3", "--limit", "5"});
+  const json totals = figures(run() + "/eval/answers.json").at("totals");
+  ASSERT_EQ(totals.size(), 1U);
+  EXPECT_EQ(totals.at(0).at("language"), "zh");
+  EXPECT_EQ(totals.at(0).at("asked"), 1);
+  EXPECT_THAT(error({"answers", "--run", run(), "--data", data, "--skip", "4"}), HasSubstr("which has 4 samples"));
+  EXPECT_THAT(error({"answers", "--run", blind(), "--data", data}), HasSubstr("has no vision model"));
+}
+
+TEST_F(EvalCommand, ComparesNames) {
+  EXPECT_THAT(eval({"names", "--run", run(), "--data", dataset("names.h5", true), "--limit", "3"}),
+              AllOf(HasSubstr("names en"), HasSubstr("names zh")));
+  const json all = figures(run() + "/eval/names.json").at("languages");
+  EXPECT_EQ(all.at("en").at("present"), 4);
+  EXPECT_EQ(all.at("zh").at("present"), 2);
+}
+
+TEST_F(EvalCommand, BadPicturesAreNamed) {
+  const std::string bad = folder_->file("bad");
+  testing::write_tiny_mme(bad, 1);
+  write_file(bad + "/en/count/0.png", "not a picture");
+  EXPECT_THAT(error({"mme", "--run", run(), "--data", bad}), HasSubstr("bad/en/count/0.png: "));
+  fs::remove(bad + "/zh/scene/images/0.png");
+  EXPECT_THAT(error({"mme", "--run", run(), "--data", bad}), HasSubstr("0.txt has no picture"));
+}
+
+TEST_F(EvalCommand, SaysWhatIsMissing) {
+  EXPECT_THAT(error({"mne"}), HasSubstr("did you mean 'mme'"));
+  EXPECT_THAT(error({"mme"}), HasSubstr("needs --run and --data, or --results"));
+  EXPECT_THAT(error({"mme", "--run", run()}), HasSubstr("needs --data"));
+  EXPECT_THAT(error({"mme", "--run", run(), "--dat", "x"}), HasSubstr("did you mean 'data'"));
+  EXPECT_THAT(error({"mme", "--results", mme(), "--limit", "3"}), HasSubstr("--limit goes with --run"));
+  EXPECT_THAT(error({"names", "--run", run(), "--data"}), HasSubstr("data"));
+  EXPECT_THAT(error({"scenes", "--run", blind(), "--scenes", "0"}), HasSubstr("at least 1"));
+  EXPECT_THAT(error({"scenes", "--run", blind(), "--scenes", "many"}), HasSubstr("'many' is not a whole number"));
+  EXPECT_THAT(error({"scenes", "--run", blind(), "twice"}), HasSubstr("'twice' is not expected"));
+  EXPECT_THAT(error({"mme", "--run", folder_->path(), "--data", mme()}), HasSubstr("is no run directory"));
+  EXPECT_THAT(error({"mme", "--run", blind(), "--data", mme()}), HasSubstr("has no vision model"));
+  EXPECT_THROW(eval_command({"mme", "--run", run()}), UsageError);
+}
+
+TEST_F(EvalCommand, HelpTeaches) {
+  EXPECT_THAT(eval({"--help"}), AllOf(HasSubstr("mpirun"), HasSubstr("scenes"), HasSubstr("names")));
+  EXPECT_THAT(eval({"mme", "--help"}), AllOf(HasSubstr("--results DIR"), HasSubstr("--limit N"), HasSubstr("acc+")));
+}
+
+}  // namespace
+}  // namespace skymm
