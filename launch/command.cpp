@@ -11,6 +11,7 @@
 #include "core/log.hpp"
 #include "launch/data_command.hpp"
 #include "launch/options.hpp"
+#include "launch/report.hpp"
 #include "launch/train_command.hpp"
 #include "parallel/communicator.hpp"
 
@@ -22,6 +23,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"data", "build, inspect and verify data sets", data_command},
       {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
+      {"report", "write report.html of a run: curves, figures, answers", report_command},
   };
   return table;
 }

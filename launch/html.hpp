@@ -1,6 +1,7 @@
 // Text and bytes inside HTML that is also well-formed XML.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 

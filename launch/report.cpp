@@ -89,10 +89,9 @@ std::string figure_of(const Figure& figure) {
                                 figure.note.empty() ? "" : fmt::format(" <small>{}</small>", text_of(figure.note)));
   row += fmt::format("<div class=\"bar {}\"><i class=\"fill\" style=\"width:{:.1f}%\"></i>{}</div>", state, 100 * share,
                      has_goal ? fmt::format("<b style=\"left:{:.1f}%\"></b>", 100 * figure.goal) : "");
-  const std::string goal =
-      has_goal ? fmt::format(" <small>goal {:.0f} % <span class=\"{}\">{}</span></small>", 100 * figure.goal, state,
-                             met ? "✓" : "✗")
-               : "";
+  const std::string goal = has_goal ? fmt::format(" <small>goal {:.0f} % <span class=\"{}\">{}</span></small>",
+                                                  100 * figure.goal, state, met ? "✓" : "✗")
+                                    : "";
   return row + fmt::format("<div class=\"value\">{}{}</div>\n", percent_text(figure.value), goal);
 }
 
@@ -115,7 +114,8 @@ std::string score_bar(double score, double most, bool guess) {
 
 std::string table_of(const ScoreTable& table) {
   std::string page = fmt::format(
-      "<div class=\"card\">\n<h3>{}</h3>\n<div class=\"scroll\"><table>\n<thead><tr><th>task</th><th>acc</th><th>acc+</th>"
+      "<div class=\"card\">\n<h3>{}</h3>\n<div "
+      "class=\"scroll\"><table>\n<thead><tr><th>task</th><th>acc</th><th>acc+</th>"
       "<th>says yes</th><th>score</th><th class=\"wide\"></th></tr></thead>\n<tbody>\n",
       text_of(table.title));
   for (const ScoreRow& row : table.rows) {

@@ -1,6 +1,7 @@
 // report.html of a run: one file that needs no network and no scripts, on a phone or a big screen, light or dark.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <string>
 #include <utility>

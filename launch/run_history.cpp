@@ -11,7 +11,7 @@ using nlohmann::json;
 
 struct Column {
   const char* name;
-  Points RunHistory::* points;
+  Points RunHistory::*points;
 };
 
 constexpr Column step_columns[] = {{"loss", &RunHistory::loss},

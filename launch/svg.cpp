@@ -11,7 +11,7 @@
 namespace skymm {
 namespace {
 
-constexpr double extent = 1000;     // of the inner coordinates, both ways
+constexpr double extent = 1000;       // of the inner coordinates, both ways
 constexpr std::size_t columns = 300;  // a curve's resolution
 constexpr int strips = 80;
 constexpr int series_colours = 6;
@@ -77,7 +77,8 @@ Points envelope(const Points& points, std::size_t most) {
   for (std::size_t i = 0; i < most; ++i) {
     const auto first = points.begin() + static_cast<std::ptrdiff_t>(points.size() * i / most);
     const auto last = points.begin() + static_cast<std::ptrdiff_t>(points.size() * (i + 1) / most);
-    auto [low, high] = std::minmax_element(first, last, [](const auto& a, const auto& b) { return a.second < b.second; });
+    auto [low, high] =
+        std::minmax_element(first, last, [](const auto& a, const auto& b) { return a.second < b.second; });
     if (high < low) std::swap(low, high);
     kept.push_back(*low);
     if (high != low) kept.push_back(*high);
