@@ -13,6 +13,7 @@
 #include "launch/data_command.hpp"
 #include "launch/eval_command.hpp"
 #include "launch/options.hpp"
+#include "launch/report.hpp"
 #include "launch/train_command.hpp"
 #include "parallel/communicator.hpp"
 
@@ -23,11 +24,10 @@ namespace {
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"data", "build, inspect and verify data sets", data_command},
-      {"chat", "answer about a picture, once or in a conversation", chat_command},
-      {"eval", "measure how well a run answers: MME and more", eval_command},
       {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
-      {"eval", "measure a trained model: MME, scene questions, captions", eval_command},
-      {"chat", "answer about a picture, in a terminal or one shot", chat_command},
+      {"eval", "measure how well a run answers: MME and more", eval_command},
+      {"chat", "answer about a picture, once or in a conversation", chat_command},
+      {"report", "write report.html of a run: curves, figures, answers", report_command},
   };
   return table;
 }

@@ -4,9 +4,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
+#include <sstream>
 
 #include "io/dataset.hpp"
+#include "io/file.hpp"
 #include "io/picturebook/picturebook.hpp"
+#include "io/tokenizer.hpp"
 #include "launch/command.hpp"
 #include "launch/options.hpp"
 
@@ -23,7 +26,6 @@ void print(fmt::format_string<Args...> format, Args&&... args) {
 }
 
 // ---- build
-// -----------------------------------------------------------------------------------------------------------
 
 int build_picturebook_command(const Words& arguments) {
   PicturebookOptions options;
@@ -59,9 +61,38 @@ int build_picturebook_command(const Words& arguments) {
   return 0;
 }
 
+int build_tokenizer_command(const Words& arguments) {
+  const std::vector<Flag> flags = {
+      {"corpus", "FILE", "text, a sentence a line; default data/picturebook/corpus.txt"},
+      {"symbols", "FILE", "strings that become one token each, a line each; default data/picturebook/symbols.txt"},
+      {"out", "FILE", "the model; default data/picturebook/tokenizer.model"},
+      {"vocab", "N", "tokens; default 3072"},
+      {"coverage", "X", "share of the corpus' characters that get a token of their own; the rest are bytes; default 0.98"},
+  };
+  const Arguments given = parse_arguments("skymm data build tokenizer", flags, arguments, 0);
+  if (given.help) {
+    print("skymm data build tokenizer [--corpus FILE] [--out FILE]\n\nTrains a SentencePiece BPE tokenizer.\n\n{}",
+          flags_help(flags));
+    return 0;
+  }
+  const auto text = [](const std::string& value) { return value; };
+  TokenizerTraining training;
+  training.vocab_size = static_cast<int>(given.get("vocab", parse_integer, std::int64_t{3072}));
+  training.character_coverage = given.get("coverage", parse_number, 0.98);
+  std::istringstream lines(read_file(given.get("symbols", text, std::string("data/picturebook/symbols.txt"))));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.empty()) training.symbols.push_back(line);
+  }
+  const std::string out = given.get("out", text, std::string("data/picturebook/tokenizer.model"));
+  train_tokenizer(given.get("corpus", text, std::string("data/picturebook/corpus.txt")), out, training);
+  print("{}: {} tokens, {} of them given\n", out, training.vocab_size, training.symbols.size());
+  return 0;
+}
+
 int build_command(const Words& arguments) {
   static const std::vector<Command> sets = {
-      {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command}};
+      {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command},
+      {"tokenizer", "a SentencePiece tokenizer of a text", build_tokenizer_command}};
   return dispatch("skymm data build", "Makes a data set.", sets, arguments);
 }
 

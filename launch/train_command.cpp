@@ -7,6 +7,7 @@
 #include "io/file.hpp"
 #include "launch/config.hpp"
 #include "launch/lvm_training.hpp"
+#include "launch/run_start.hpp"
 #include "launch/trainer.hpp"
 #include "parallel/communicator.hpp"
 
@@ -24,6 +25,7 @@ int train_command(const std::vector<std::string>& arguments) {
   if (ranks->rank() == 0) {
     std::filesystem::create_directories(config->run.dir);
     write_file(config->run.dir + "/config.ini", to_ini(*config));
+    append_start(config->run.dir, this_start(ranks->size()));
   }
   log::info("{} ranks, config in {}/config.ini", ranks->size(), config->run.dir);
   if (config->train.objective == "lvm") {

@@ -9,6 +9,7 @@
 #include "core/trace.hpp"
 #include "io/checkpoint.hpp"
 #include "io/dataset_source.hpp"
+#include "io/file.hpp"
 #include "io/loader.hpp"
 #include "io/weights/safetensors.hpp"
 #include "launch/batches.hpp"
@@ -54,11 +55,13 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 
 Trainer::Trainer(const TrainConfig& config, Communicator& world)
     : config_(config), world_(world), assembly_(assemble(config)) {
-  log::info("{}", trainable_table(*assembly_.model));
+  const std::string table = trainable_table(*assembly_.model);
+  log::info("{}", table);
   loader_ = make_loader(config_, assembly_, world_, true);
   if (!config_.data.validation.empty()) validation_ = make_loader(config_, assembly_, world_, false);
   optimizer_ = std::make_unique<Optimizer>(trainable_parameters(*assembly_.model), optimizer_options(config_), world_);
   log_ = std::make_unique<RunLog>(config_, world_.rank() == 0);
+  if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", table);
 }
 
 Trainer::~Trainer() = default;
