@@ -58,7 +58,12 @@ const std::vector<ChatTemplate>& templates() {
        .answer_end = "<|im_end|>",
        .turn_end = "\n",
        .special = {"<|im_start|>", "<|im_end|>"}},
-      {.name = "nano", .begin = "{bos}", .answer = "\n", .answer_end = "{eos}", .space_words = true},
+      {.name = "nano",
+       .begin = "{bos}",
+       .after_image = "\n",
+       .answer = "\n",
+       .answer_end = "{eos}",
+       .space_words = true},
   };
   return all;
 }

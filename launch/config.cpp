@@ -7,247 +7,26 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <set>
 #include <sstream>
-#include <variant>
 
-#include "core/dtype.hpp"
 #include "core/log.hpp"
-#include "io/prompt.hpp"
-#include "ops/models/config.hpp"
+#include "launch/config_table.hpp"
 
 namespace skymm {
 namespace {
 
 namespace po = boost::program_options;
 
-using Field = std::variant<std::string*, bool*, int*, std::int64_t*, std::uint64_t*, float*, double*,
-                           std::vector<std::string>*, std::vector<SourceConfig>*>;
-using Names = std::vector<std::string>;
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-struct Range {
-  double least = -infinity, most = infinity;
-  bool open = false;  // `least` itself is out
-};
-
-struct Option {
-  const char* name;
-  const char* value;  // what stands for the value in --help, with its unit
-  const char* help;
-  Field (*field)(TrainConfig&);
-  Range range = {};
-  Names (*choices)() = nullptr;  // of a string, or of a list's items
-};
-
-struct Section {
-  const char* name;
-  const char* help;
-};
-
-constexpr Section sections[] = {{"run", "where and how it runs"},
-                                {"model", "what is trained, and on top of which frozen weights"},
-                                {"data", "what it learns from"},
-                                {"train", "how it is optimised, and how often it reports"}};
-
-template <class Views>
-Names names_of_views(const Views& views) {
-  return {views.begin(), views.end()};
-}
-
-Names vision_choices() {
-  Names names = names_of_views(vision_presets());
-  names.emplace_back("none");
-  return names;
-}
-
-const std::vector<Option>& options() {
-  using C = TrainConfig;
-  constexpr Range share{0, 1}, positive{0, infinity, true}, from_zero{0}, from_one{1};
-  static const std::vector<Option> table = {
-      {"run.dir", "DIR", "the run directory: config, metrics, checkpoints, report",
-       [](C& c) -> Field { return &c.run.dir; }},
-      {"run.seed", "N", "of everything random: initial weights, order of samples, dropout, augmentation",
-       [](C& c) -> Field { return &c.run.seed; }},
-      {"run.threads",
-       "N",
-       "compute threads of a rank; 0: as OMP_NUM_THREADS says, else all cores",
-       [](C& c) -> Field { return &c.run.threads; },
-       {0, 4096}},
-      {"run.resume", "auto|none|FILE",
-       "auto: go on from the newest whole checkpoint of the run directory, if there is "
-       "one; none: start anew; or the checkpoint to start from",
-       [](C& c) -> Field { return &c.run.resume; }},
-      {"run.log_level",
-       "LEVEL",
-       "how much is said on the terminal",
-       [](C& c) -> Field { return &c.run.log_level; },
-       {},
-       [] {
-         return Names{"debug", "info", "warn", "error", "silent"};
-       }},
-
-      {"model.decoder",
-       "PRESET",
-       "the language model",
-       [](C& c) -> Field { return &c.model.decoder; },
-       {},
-       [] { return names_of_views(decoder_presets()); }},
-      {"model.vision",
-       "PRESET",
-       "the vision model; none: text only",
-       [](C& c) -> Field { return &c.model.vision; },
-       {},
-       vision_choices},
-      {"model.resampler",
-       "KIND",
-       "what turns image patches into visual tokens",
-       [](C& c) -> Field { return &c.model.resampler; },
-       {},
-       [] {
-         return Names{"qwen", "perceiver", "linear", "mlp"};
-       }},
-      {"model.queries", "TOKENS", "visual tokens of a picture (qwen: a square number; linear and mlp keep every patch)",
-       [](C& c) -> Field { return &c.model.queries; }, from_one},
-      {"model.resampler_depth", "LAYERS", "layers of the perceiver resampler",
-       [](C& c) -> Field { return &c.model.resampler_depth; }, from_one},
-      {"model.lora_rank", "N", "rank of LoRA, where lora is in model.train",
-       [](C& c) -> Field { return &c.model.lora_rank; }, from_one},
-      {"model.lora_alpha", "X", "LoRA's strength: its term is scaled by alpha / rank",
-       [](C& c) -> Field { return &c.model.lora_alpha; }, positive},
-      {"model.lora_dropout",
-       "SHARE",
-       "of LoRA's input",
-       [](C& c) -> Field { return &c.model.lora_dropout; },
-       {0, 0.99}},
-      {"model.lora_targets", "LIST", "linear layers that get LoRA, such as q_proj,v_proj; none: all but the head",
-       [](C& c) -> Field { return &c.model.lora_targets; }},
-      {"model.rslora", "BOOL", "scale LoRA by alpha / sqrt(rank)", [](C& c) -> Field { return &c.model.rslora; }},
-      {"model.weights", "FILES",
-       "safetensors files, read by name, later ones win; what no file has starts at random, "
-       "if it trains, and is an error, if it is frozen",
-       [](C& c) -> Field { return &c.model.weights; }},
-      {"model.tokenizer", "FILE", "SentencePiece model", [](C& c) -> Field { return &c.model.tokenizer; }},
-      {"model.dtype",
-       "TYPE",
-       "of weights and activations; sums, master weights and moments are f32",
-       [](C& c) -> Field { return &c.model.dtype; },
-       {},
-       [] {
-         return Names{"bf16", "f32"};
-       }},
-      {"model.train",
-       "LIST",
-       "what trains; all else is frozen",
-       [](C& c) -> Field { return &c.model.train; },
-       {},
-       [] {
-         return Names{"resampler", "lora", "decoder", "vision"};
-       }},
-      {"model.recompute",
-       "WHAT",
-       "full: keep only each layer's input and compute the rest again in backward, for less "
-       "memory",
-       [](C& c) -> Field { return &c.model.recompute; },
-       {},
-       [] {
-         return Names{"none", "full"};
-       }},
-
-      {"data.train", "PATH[:WEIGHT],...", "data sets to learn from; samples are drawn in proportion to the weights",
-       [](C& c) -> Field { return &c.data.train; }},
-      {"data.validation", "PATH,...", "data sets for the validation loss; none: no validation",
-       [](C& c) -> Field { return &c.data.validation; }},
-      {"data.chat_template",
-       "NAME",
-       "how a conversation becomes a prompt",
-       [](C& c) -> Field { return &c.data.chat_template; },
-       {},
-       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "nano"}; }},
-      {"data.max_length",
-       "TOKENS",
-       "longest sample, visual tokens included; longer ones lose their last turns",
-       [](C& c) -> Field { return &c.data.max_length; },
-       {2, 1 << 20}},
-      {"data.english_weight", "X", "how often English samples come, relative to 1",
-       [](C& c) -> Field { return &c.data.english_weight; }, from_zero},
-      {"data.chinese_weight", "X", "how often Chinese samples come, relative to 1",
-       [](C& c) -> Field { return &c.data.chinese_weight; }, from_zero},
-      {"data.negatives", "SHARE", "of the questions about what is not in the picture that are kept",
-       [](C& c) -> Field { return &c.data.negatives; }, share},
-      {"data.augment", "BOOL", "shift pictures and change their brightness a little",
-       [](C& c) -> Field { return &c.data.augment; }},
-      {"data.workers",
-       "THREADS",
-       "of a rank that decode pictures and tokenize, ahead of training",
-       [](C& c) -> Field { return &c.data.workers; },
-       {1, 1024}},
-
-      {"train.objective",
-       "WHAT",
-       "instruction: answers about pictures; text: a decoder alone; lvm: the vision model, "
-       "from captions and the names of patches",
-       [](C& c) -> Field { return &c.train.objective; },
-       {},
-       [] {
-         return Names{"instruction", "text", "lvm"};
-       }},
-      {"train.steps", "STEPS", "optimizer steps of the whole run", [](C& c) -> Field { return &c.train.steps; },
-       from_one},
-      {"train.global_batch", "SAMPLES", "of a step, over all ranks",
-       [](C& c) -> Field { return &c.train.global_batch; }, from_one},
-      {"train.micro_batch", "SAMPLES", "that a rank computes at once; less needs less memory, the result is the same",
-       [](C& c) -> Field { return &c.train.micro_batch; }, from_one},
-      {"train.learning_rate", "X", "the peak", [](C& c) -> Field { return &c.train.learning_rate; }, positive},
-      {"train.schedule",
-       "KIND",
-       "of the learning rate after warm-up",
-       [](C& c) -> Field { return &c.train.schedule; },
-       {},
-       [] {
-         return Names{"cosine", "constant"};
-       }},
-      {"train.warmup_steps", "STEPS", "while the learning rate climbs from 0",
-       [](C& c) -> Field { return &c.train.warmup_steps; }, from_zero},
-      {"train.min_lr_ratio", "SHARE", "of the peak that the cosine ends at",
-       [](C& c) -> Field { return &c.train.min_lr_ratio; }, share},
-      {"train.weight_decay", "X", "of matrices; vectors are not decayed",
-       [](C& c) -> Field { return &c.train.weight_decay; }, from_zero},
-      {"train.beta1", "X", "AdamW's mean of gradients", [](C& c) -> Field { return &c.train.beta1; }, {0, 0.9999}},
-      {"train.beta2", "X", "AdamW's mean of squares", [](C& c) -> Field { return &c.train.beta2; }, {0, 0.99999}},
-      {"train.epsilon", "X", "AdamW's", [](C& c) -> Field { return &c.train.epsilon; }, positive},
-      {"train.clip_norm", "X", "largest norm of the whole gradient; 0: no clipping",
-       [](C& c) -> Field { return &c.train.clip_norm; }, from_zero},
-      {"train.log_every", "STEPS", "between progress lines", [](C& c) -> Field { return &c.train.log_every; },
-       from_one},
-      {"train.validate_every", "STEPS", "between validations", [](C& c) -> Field { return &c.train.validate_every; },
-       from_one},
-      {"train.validation_steps", "BATCHES", "most global batches of a validation",
-       [](C& c) -> Field { return &c.train.validation_steps; }, from_one},
-      {"train.checkpoint_every", "STEPS", "between checkpoints; the end always leaves one",
-       [](C& c) -> Field { return &c.train.checkpoint_every; }, from_one},
-      {"train.keep_checkpoints",
-       "N",
-       "newest checkpoints that are kept",
-       [](C& c) -> Field { return &c.train.keep_checkpoints; },
-       {1, 1000}},
-      {"train.time_limit_minutes", "MINUTES", "after which the run saves and ends; 0: no limit",
-       [](C& c) -> Field { return &c.train.time_limit_minutes; }, from_zero},
-  };
-  return table;
-}
-
 Names option_names() {
   Names names;
-  for (const Option& option : options()) names.emplace_back(option.name);
+  for (const Option& option : config_options()) names.emplace_back(option.name);
   return names;
 }
 
 const Option* find_option(const std::string& name) {
-  const auto found = std::ranges::find(options(), name, [](const Option& o) { return std::string(o.name); });
-  return found == options().end() ? nullptr : &*found;
+  const auto found = std::ranges::find(config_options(), name, [](const Option& o) { return std::string(o.name); });
+  return found == config_options().end() ? nullptr : &*found;
 }
 
 // ---- values
@@ -399,27 +178,10 @@ void read_recipe(TrainConfig& config, const std::string& path) {
   }
 }
 
-po::options_description command_line_description() {
-  po::options_description description;
-  auto add = description.add_options();
-  add("help", "");
-  add("config", po::value<std::string>());
-  for (const Option& option : options()) add(option.name, po::value<std::string>());
-  return description;
-}
-
-std::vector<po::option> parse_command_line(const std::vector<std::string>& arguments) {
-  namespace style = po::command_line_style;
-  try {
-    return po::command_line_parser(arguments)
-        .options(command_line_description())
-        .style(style::allow_long | style::long_allow_adjacent | style::long_allow_next)
-        .allow_unregistered()
-        .run()
-        .options;
-  } catch (const po::error& error) {
-    fail_usage("{}; skymm train --help lists the options", error.what());
-  }
+std::vector<Flag> command_line_flags() {
+  std::vector<Flag> flags{{"config", "FILE", "a recipe"}};
+  for (const Option& option : config_options()) flags.push_back({option.name, option.value, option.help});
+  return flags;
 }
 
 bool contains(const std::vector<std::string>& list, std::string_view item) {
@@ -429,21 +191,14 @@ bool contains(const std::vector<std::string>& list, std::string_view item) {
 }  // namespace
 
 std::optional<TrainConfig> parse_config(const std::vector<std::string>& arguments) {
-  const std::vector<po::option> given = parse_command_line(arguments);
-  if (std::ranges::find(given, "help", &po::option::string_key) != given.end()) return std::nullopt;
+  const Arguments given = parse_arguments("skymm train", command_line_flags(), arguments, 0, {"config"});
+  if (given.help) return std::nullopt;
   TrainConfig config;
-  for (const po::option& option : given) {
-    if (option.string_key == "config") read_recipe(config, option.value.front());
+  for (const auto& [name, value] : given.named) {
+    if (name == "config") read_recipe(config, value);
   }
-  std::set<std::string> seen;
-  for (const po::option& option : given) {
-    if (option.string_key == "config") continue;
-    if (option.string_key.empty() || option.position_key >= 0) {
-      fail_usage("'{}' is not expected here; options are --section.name VALUE, recipes --config FILE",
-                 option.original_tokens.empty() ? "" : option.original_tokens.front());
-    }
-    if (!seen.insert(option.string_key).second) fail_usage("--{} is given twice", option.string_key);
-    set_option(config, option.string_key, option.value.empty() ? "" : option.value.front(), "--");
+  for (const auto& [name, value] : given.named) {
+    if (name != "config") set_option(config, name, value, "--");
   }
   check_config(config);
   return config;
@@ -457,9 +212,9 @@ std::string config_help() {
       "repeated, later ones win), then the command line. The resolved config is saved as a recipe in the run "
       "directory.\n"
       "Lists are separated by commas; none is the empty list.\n";
-  for (const Section& section : sections) {
+  for (const Section& section : config_sections()) {
     text += fmt::format("\n[{}] {}\n", section.name, section.help);
-    for (const Option& option : options()) {
+    for (const Option& option : config_options()) {
       const std::string name = option.name;
       if (name.substr(0, name.find('.')) != section.name) continue;
       std::string help = option.help;
@@ -467,16 +222,7 @@ std::string config_help() {
       if (const std::string range = range_text(option.range); !range.empty()) help += fmt::format(" ({})", range);
       const std::string value = text_of_option(option, defaults);
       if (!value.empty()) help += fmt::format("; default {}", value);
-      constexpr std::size_t column = 38;
-      std::string line = fmt::format("  --{} {}", name, option.value);
-      if (line.size() >= column) {
-        text += line + '\n';
-        line.clear();
-      }
-      for (const std::string& part : wrapped(help, 118 - column)) {
-        text += fmt::format("{:<{}}{}\n", line, column, part);
-        line.clear();
-      }
+      text += help_entry(fmt::format("--{} {}", name, option.value), help, 38);
     }
   }
   return text;
@@ -485,9 +231,9 @@ std::string config_help() {
 std::string to_ini(const TrainConfig& config) {
   TrainConfig copy = config;
   std::string text = "# A run of skymm: skymm train --config THIS_FILE does it again.\n";
-  for (const Section& section : sections) {
+  for (const Section& section : config_sections()) {
     text += fmt::format("\n[{}]\n", section.name);
-    for (const Option& option : options()) {
+    for (const Option& option : config_options()) {
       const std::string name = option.name;
       const std::size_t dot = name.find('.');
       if (name.substr(0, dot) != section.name) continue;

@@ -1,7 +1,10 @@
 #include "launch/generation.hpp"
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
 
+#include "core/error.hpp"
 #include "launch/batches.hpp"
 
 namespace skymm {
@@ -11,8 +14,34 @@ struct Sequence {
   std::size_t sample = 0;
   std::vector<std::int32_t> tokens;  // prompt, visual slots negative
   std::vector<std::int32_t> answer;
-  std::int64_t first_picture = 0, pictures = 0;  // in the batch
+  std::vector<std::int64_t> pictures;  // their numbers in the batch
   bool done = false;
+};
+
+// The distinct pictures of a batch: several questions about one picture cost the ViT once.
+class Pictures {
+ public:
+  explicit Pictures(const ImageSpec& spec) : spec_(spec) {}
+
+  std::int64_t add(const Sample& sample, std::size_t image) {
+    const auto [entry, is_new] = numbers_.try_emplace(sample.images[image], size());
+    if (is_new) {
+      try {
+        const std::vector<float> one = load_pixels(sample.images[image], spec_);
+        pixels_.insert(pixels_.end(), one.begin(), one.end());
+      } catch (const Error& error) {
+        fail("{}: {}", sample.id, error.message());
+      }
+    }
+    return entry->second;
+  }
+  std::int64_t size() const { return static_cast<std::int64_t>(numbers_.size()); }
+  const std::vector<float>& pixels() const { return pixels_; }
+
+ private:
+  ImageSpec spec_;
+  std::unordered_map<std::string_view, std::int64_t> numbers_;  // by their bytes
+  std::vector<float> pixels_;
 };
 
 // The sequences that still go on, as one batch; their visual features by picture number.
@@ -40,7 +69,7 @@ Assembled assemble(const std::vector<Sequence>& sequences) {
     batch.host.sequence_offsets.push_back(end);
     batch.host.max_length = std::max(batch.host.max_length, static_cast<std::int32_t>(tokens.size()));
     batch.last_rows.push_back(end - 1);
-    for (std::int64_t p = 0; p < sequence.pictures; ++p) batch.pictures.push_back(sequence.first_picture + p);
+    batch.pictures.insert(batch.pictures.end(), sequence.pictures.begin(), sequence.pictures.end());
   }
   return batch;
 }
@@ -53,22 +82,18 @@ std::vector<std::string> generate(Multimodal& model, const PromptBuilder& prompt
   for (std::size_t begin = 0; begin < samples.size(); begin += static_cast<std::size_t>(options.batch_size)) {
     const std::size_t end = std::min(samples.size(), begin + static_cast<std::size_t>(options.batch_size));
     std::vector<Sequence> sequences;
-    std::vector<float> pixels;
-    std::int64_t pictures = 0;
+    Pictures all(images);
     for (std::size_t i = begin; i < end; ++i) {
       const TokenizedSample prompt = prompts.prompt(samples[i]);
+      sequences.push_back({i, prompt.tokens, {}, {}, false});
       for (const int image : prompt.images) {
-        const std::vector<float> one = load_pixels(samples[i].images[static_cast<std::size_t>(image)], images);
-        pixels.insert(pixels.end(), one.begin(), one.end());
+        sequences.back().pictures.push_back(all.add(samples[i], static_cast<std::size_t>(image)));
       }
-      const auto count = static_cast<std::int64_t>(prompt.images.size());
-      sequences.push_back({i, prompt.tokens, {}, pictures, count, false});
-      pictures += count;
     }
     // Features of all pictures, [pictures, visual tokens of the ViT, width], so that each step can take those it needs.
     Tensor features;
-    if (pictures > 0) {
-      features = model.features(to_pixels(pixels, images.size, model.dtype()));
+    if (const std::int64_t pictures = all.size(); pictures > 0) {
+      features = model.features(to_pixels(all.pixels(), images.size, model.dtype()));
       features = features.view({pictures, features.dim(0) / pictures, features.dim(1)});
     }
     for (int step = 0; step < options.max_tokens; ++step) {

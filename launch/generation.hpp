@@ -15,9 +15,9 @@ struct GenerationOptions {
   int batch_size = 32;  // prompts that are answered together
 };
 
-// The answer to each sample's last turn. The pictures go through the ViT once; each further token reads the whole
-// sequence again, which is cheap for short answers. Throws Error for a prompt that is too long or a picture that cannot
-// be read.
+// The answer to each sample's last turn. Each distinct picture of a batch goes through the ViT once; each further token
+// reads the whole sequence again, which is cheap for short answers. Throws Error for a prompt that is too long, and,
+// naming the sample, for a picture that cannot be read.
 std::vector<std::string> generate(Multimodal& model, const PromptBuilder& prompts, const ImageSpec& images,
                                   const std::vector<Sample>& samples, const GenerationOptions& options = {});
 

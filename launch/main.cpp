@@ -1,1 +1,15 @@
-int main() { return 0; }
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "launch/command.hpp"
+
+int main(int argc, char** argv) {
+  // OpenMP reads this once, when the process starts. Threads that spin while they wait slow a shared or oversubscribed
+  // machine by far more than they gain, so waiting is passive unless the caller says otherwise.
+  if (getenv("OMP_WAIT_POLICY") == nullptr) {
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv);  // where that fails the work goes on as it is
+  }
+  return skymm::run_command_line({argv + 1, argv + argc});
+}

@@ -1,6 +1,7 @@
 #include "launch/options.hpp"
 
 #include <algorithm>
+#include <boost/program_options.hpp>
 #include <charconv>
 #include <cmath>
 
@@ -101,6 +102,73 @@ std::vector<std::string> wrapped(std::string_view text, std::size_t width) {
     begin = end + 1;
   }
   return lines;
+}
+
+std::string help_entry(const std::string& name, const std::string& help, std::size_t column) {
+  std::string text, line = "  " + name;
+  if (line.size() >= column) {
+    text += line + '\n';
+    line.clear();
+  }
+  for (const std::string& part : wrapped(help, 118 - column)) {
+    text += fmt::format("{:<{}}{}\n", line, column, part);
+    line.clear();
+  }
+  return text;
+}
+
+std::string flags_help(const std::vector<Flag>& flags) {
+  std::string text;
+  for (const Flag& flag : flags) text += help_entry(fmt::format("--{} {}", flag.name, flag.value), flag.help, 26);
+  return text;
+}
+
+const std::string* Arguments::find(std::string_view name) const {
+  const auto found = std::ranges::find(named, name, &std::pair<std::string, std::string>::first);
+  return found == named.end() ? nullptr : &found->second;
+}
+
+Arguments parse_arguments(const std::string& command, const std::vector<Flag>& flags,
+                          const std::vector<std::string>& arguments, std::size_t most_positional,
+                          const std::vector<std::string>& repeatable) {
+  namespace po = boost::program_options;
+  po::options_description description;
+  std::vector<std::string> names;
+  description.add_options()("help", "");
+  for (const Flag& flag : flags) {
+    description.add_options()(flag.name, po::value<std::string>());
+    names.emplace_back(flag.name);
+  }
+  std::vector<po::option> given;
+  try {
+    constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
+                          po::command_line_style::long_allow_next;
+    given = po::command_line_parser(arguments).options(description).style(style).allow_unregistered().run().options;
+  } catch (const po::error& error) {
+    fail_usage("{}: {}; --help lists the options", command, error.what());
+  }
+  Arguments result;
+  for (const po::option& option : given) {
+    const std::string& name = option.string_key;
+    const std::string value = option.value.empty() ? "" : option.value.front();
+    if (name == "help") {
+      result.help = true;
+    } else if (name.empty() || option.position_key >= 0) {
+      result.positional.push_back(value);
+    } else if (option.unregistered) {
+      const std::string guess = nearest(name, names);
+      fail_usage("--{}: unknown option '{}'{}; {} --help lists all", name, name,
+                 guess.empty() ? "" : fmt::format(", did you mean '{}'", guess), command);
+    } else {
+      const bool again = result.find(name) != nullptr && std::ranges::find(repeatable, name) == repeatable.end();
+      if (again) fail_usage("{}: --{} is given twice", command, name);
+      result.named.emplace_back(name, value);
+    }
+  }
+  if (!result.help && result.positional.size() > most_positional) {
+    fail_usage("{}: '{}' is not expected here; --help shows what is", command, result.positional[most_positional]);
+  }
+  return result;
 }
 
 }  // namespace skymm

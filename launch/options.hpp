@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.hpp"
@@ -36,7 +37,48 @@ bool parse_bool(std::string_view text);      // true or false
 std::string_view trimmed(std::string_view text);
 std::vector<std::string> split_list(std::string_view text);  // at commas, trimmed; "none" or "" is the empty list
 
+// An option of a command line: --name VALUE.
+struct Flag {
+  const char* name;
+  const char* value;
+  const char* help;
+};
+
+// The arguments of a command: what stands alone, and --name VALUE or --name=VALUE.
+struct Arguments {
+  std::vector<std::string> positional;
+  std::vector<std::pair<std::string, std::string>> named;  // in their order
+  bool help = false;                                       // --help was among them
+
+  const std::string* find(std::string_view name) const;  // null where absent
+  // The value as parsed by one of the functions above, `otherwise` where absent. Throws UsageError naming the option.
+  template <class T, class Parse>
+  T get(std::string_view name, Parse parse, T otherwise) const;
+};
+
+// Throws UsageError for an option that `flags` lacks (with the nearest name), one without its value, one given twice
+// unless it is in `repeatable`, and for more than `most_positional` words. `command` ("skymm data inspect") is named.
+Arguments parse_arguments(const std::string& command, const std::vector<Flag>& flags,
+                          const std::vector<std::string>& arguments, std::size_t most_positional,
+                          const std::vector<std::string>& repeatable = {});
+
+// Flags with their help, in two columns.
+std::string flags_help(const std::vector<Flag>& flags);
+// "  name   help", the help wrapped in a column of its own.
+std::string help_entry(const std::string& name, const std::string& help, std::size_t column);
+
 // The words of `text` in lines of at most `width` columns.
 std::vector<std::string> wrapped(std::string_view text, std::size_t width);
+
+template <class T, class Parse>
+T Arguments::get(std::string_view name, Parse parse, T otherwise) const {
+  const std::string* text = find(name);
+  if (text == nullptr) return otherwise;
+  try {
+    return static_cast<T>(parse(*text));
+  } catch (const Error& error) {
+    fail_usage("--{}: {}", name, error.message());
+  }
+}
 
 }  // namespace skymm

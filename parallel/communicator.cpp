@@ -224,14 +224,17 @@ int run_ranks(const std::function<int()>& body) {
   } catch (const std::exception& error) {
     log::write(LogLevel::error, fmt::format("rank {}: {}", process_rank(), error.what()));
   }
+  end_ranks(1);
+  return 1;
+}
+
+void end_ranks(int code) {
   int initialized = 0, finalized = 0;
   MPI_Initialized(&initialized);
   MPI_Finalized(&finalized);
-  if (initialized != 0 && finalized == 0) {
-    std::fflush(nullptr);
-    MPI_Abort(MPI_COMM_WORLD, 1);
-  }
-  return 1;
+  if (initialized == 0 || finalized != 0) return;
+  std::fflush(nullptr);
+  MPI_Abort(MPI_COMM_WORLD, code);
 }
 
 // ---- one rank ------------------------------------------------------------------------------------------------------

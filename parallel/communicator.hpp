@@ -21,6 +21,9 @@ std::unique_ptr<Communicator> world();
 // exit code 1; otherwise the body's result is returned.
 int run_ranks(const std::function<int()>& body);
 
+// Where MPI runs, ends the processes of all ranks at once with this exit code and does not return; else does nothing.
+void end_ranks(int code);
+
 class SingleCommunicator final : public Communicator {
  public:
   int rank() const override { return 0; }

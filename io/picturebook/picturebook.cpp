@@ -300,7 +300,10 @@ void Builder::instructions() {
 }
 
 void Builder::scene_texts() {
-  const TurnOptions turns{options_.text_turns, options_.open_percent, true};
+  const TurnOptions turns{.turns = options_.text_turns,
+                          .open_percent = options_.open_percent,
+                          .describe_percent = 50,
+                          .other_language_percent = 33};
   DatasetWriter writer(path("scene_text.h5"), provenance());
   ordered(
       scaled(options_.scene_texts),

@@ -20,10 +20,10 @@ struct PicturebookOptions {
   int canvases = 40'000;      // training pictures of the LVM and stage 1
   int instructions = 20'000;  // stage 2 samples
   int turns = 6;              // questions of a stage 2 sample
-  int scene_texts = 60'000;   // text-only samples
+  int scene_texts = 100'000;  // text-only samples
   int text_turns = 10;        // questions of a text-only sample
   int validation = 1'000;     // pictures of held-out layouts; as many samples of held-out concepts and style
-  int open_percent = 30;      // of training turns that are answered by a word instead of yes or no
+  int open_percent = 40;      // of training turns that are answered by a word instead of yes or no
 
   int eval_pictures = 300;        // of existence, count, position and color in each language, two questions each
   int eval_pictures_other = 150;  // of the other tasks
@@ -36,12 +36,17 @@ struct PicturebookOptions {
 // disk is full; files appear under their names only when whole.
 void build_picturebook(const PicturebookOptions& options);
 
+// "Describe the picture.": what a caption answers.
+std::string_view describe_request(Language language);
+
 // Samples as the builder makes them, for recipes that draw scenes on the fly.
 Sample caption_sample(const Scene& scene, const std::string& png, Language language, std::string id);
 struct TurnOptions {
   int turns = 6;
   int open_percent = 30;
   bool negatives = true;
+  int describe_percent = 0;        // text only: samples that begin with a request to describe the scene
+  int other_language_percent = 0;  // text only: scenes told in the other language
 };
 // Picture, then question and answer in turn, tasks drawn among those the scene offers; a question comes twice only
 // where the scene offers no other.

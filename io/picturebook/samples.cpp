@@ -56,10 +56,15 @@ Sample bare_sample(const Scene& scene, Language language, std::string id, const 
 
 }  // namespace
 
+std::string_view describe_request(Language language) {
+  return language == Language::chinese ? "描述图片。" : "Describe the picture.";
+}
+
 Sample caption_sample(const Scene& scene, const std::string& png, Language language, std::string id) {
   Sample sample = bare_sample(scene, language, std::move(id), "canvas");
   sample.images = {png};
-  sample.parts = {image_part(0), answer_part(describe(scene, language), "caption", Polarity::positive)};
+  sample.parts = {image_part(0), text_part(std::string(describe_request(language))),
+                  answer_part(describe(scene, language), "caption", Polarity::positive)};
   return sample;
 }
 
@@ -76,7 +81,14 @@ Sample scene_text_sample(const Scene& scene, Language language, Random& random, 
                          const TurnOptions& options) {
   Sample sample = bare_sample(scene, language, std::move(id), "scene_text");
   sample.annotations.clear();  // the description says it all
-  sample.parts = {text_part(describe(scene, language) + "\n")};
+  // A third of the scenes are told in the other language than they are asked about in, and half are to be told again:
+  // what a caption needs (to look up, and to translate) is then the language model's own ability.
+  const Language other = language == Language::chinese ? Language::english : Language::chinese;
+  sample.parts = {text_part(describe(scene, random.chance(options.other_language_percent) ? other : language) + "\n")};
+  if (random.chance(options.describe_percent)) {
+    sample.parts.push_back(text_part(std::string(describe_request(language))));
+    sample.parts.push_back(answer_part(describe(scene, language), "caption", Polarity::positive));
+  }
   add_turns(sample, scene, language, random, options);
   return sample;
 }

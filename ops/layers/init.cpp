@@ -25,8 +25,14 @@ Recipe recipe_of(std::string_view name, const Shape& shape) {
     if (name.ends_with("bias")) return {Distribution::zero};
     return name.ends_with("weight") ? Recipe{Distribution::one} : Recipe{Distribution::normal, 0.02};
   }
-  const bool table = contains(name, "embed_tokens") || contains(name, "position_embedding") ||
-                     contains(name, "token_embedding") || name.ends_with("query") || name.ends_with("latents");
+  // The residual stream starts as the embedding: what is added to it must not drown which token it was, or nothing can
+  // be looked up by it. With a tied head these give logits of deviation 2.
+  if (contains(name, "embed_tokens")) return {Distribution::normal, 2 / std::sqrt(in)};
+  if (name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight")) {
+    return {Distribution::normal, 0.25 / std::sqrt(in)};
+  }
+  const bool table = contains(name, "position_embedding") || contains(name, "token_embedding") ||
+                     name.ends_with("query") || name.ends_with("latents");
   return {Distribution::normal, table ? 0.02 : 1 / std::sqrt(in)};
 }
 

@@ -17,7 +17,9 @@ std::uint64_t stable_hash(std::string_view text);
 //   ...lora_A.weight      uniform in +-1 / sqrt(in): Kaiming's with a = sqrt 5
 //   ...lora_B.weight      zero
 //   vectors               weights (of norms) one, biases zero, others (a class token) normal of deviation 0.02
-//   embeddings, queries   normal of deviation 0.02
+//   embed_tokens          normal of deviation 2 / sqrt(width)
+//   other tables, queries normal of deviation 0.02
+//   o_proj, down_proj     normal of deviation 1 / (4 sqrt(in)): they write to the residual stream
 //   other matrices        normal of deviation 1 / sqrt(in)
 // Parameters without a value (packed away) are left alone.
 void initialize(const std::string& name, Parameter& parameter, std::uint64_t seed);

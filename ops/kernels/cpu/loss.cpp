@@ -24,12 +24,18 @@ HWY_INLINE ExpSum exp_sum(const T* row, std::int64_t n) {
   for (std::int64_t i = 0; i < n; i += piece) {
     const std::int64_t count = std::min(piece, n - i);
     const T* x = row + i;
-    const float max = row_max(x, count);
-    if (!(max <= all.max)) {
-      if (all.sum > 0) all.sum *= std::exp(all.max - max);
+    const float max = row_max<false>(x, count);
+    if (max == -HUGE_VALF) {  // nothing but that, or NaN
+      all.sum += row_sum(count, [=](auto at) {
+        const V v = at.get(x);
+        return hn::IfThenZeroElse(hn::Eq(v, set(-HUGE_VALF)), v);
+      });
+      continue;
+    }
+    if (max > all.max) {
+      all.sum *= std::exp(all.max - max);
       all.max = max;
     }
-    if (max == -HUGE_VALF) continue;
     all.sum += row_sum(count, [=, m = all.max](auto at) { return at.keep(exp(hn::Sub(at.get(x), set(m))), 0); });
   }
   return all;
@@ -116,7 +122,7 @@ void argmax(const Tensor& x_, const Tensor& best_) {
     parallel_pieces(rows_of(x_), width, [=](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
         const T* x = xs[t];
-        const float max = row_max(x, width);
+        const float max = row_max<true>(x, width);
         const Mask wants_nan = hn::RebindMask(f32, hn::IsNaN(set(max)));
         best[t] = 0;
         for (std::int64_t i = 0; i < width; i += lanes) {

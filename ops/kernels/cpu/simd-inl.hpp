@@ -37,16 +37,23 @@ HWY_INLINE V load(const BFloat16* from) {
   return hn::BitCast(f32, hn::ShiftLeft<16>(hn::PromoteTo(U32{}, half)));
 }
 
-// As BFloat16's constructor: to nearest even, NaN stays NaN.
-HWY_INLINE auto to_bf16(V x) {
+// As BFloat16's constructor: to nearest even, NaN stays NaN. The bits are in the upper halves of the lanes.
+HWY_INLINE auto bf16_bits(V x) {
   constexpr U32 u32;
   const auto word = hn::BitCast(u32, x);
-  const auto upper = hn::ShiftRight<16>(word);
-  const auto odd = hn::And(upper, hn::Set(u32, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(word, hn::Add(odd, hn::Set(u32, 0x7fff))));
-  const auto quiet = hn::Or(upper, hn::Set(u32, 0x40));
-  const auto bits = hn::IfThenElse(hn::RebindMask(u32, hn::IsNaN(x)), quiet, rounded);
+  const auto odd = hn::And(hn::ShiftRight<16>(word), hn::Set(u32, 1));
+  const auto rounded = hn::Add(hn::Add(word, hn::Set(u32, 0x7fff)), odd);
+  const auto quiet = hn::Or(word, hn::Set(u32, 0x400000));
+  return hn::IfThenElse(hn::RebindMask(u32, hn::IsNaN(x)), quiet, rounded);
+}
+
+HWY_INLINE auto to_bf16(V x) {
+  const auto bits = hn::ShiftRight<16>(bf16_bits(x));
+#if HWY_TARGET <= HWY_AVX3
+  return hn::TruncateTo(U16{}, bits);
+#else
   return hn::DemoteTo(U16{}, hn::BitCast(I32{}, bits));
+#endif
 }
 
 HWY_INLINE void store(V x, float* to) { hn::StoreU(x, f32, to); }
@@ -56,7 +63,7 @@ HWY_INLINE void store(V x, BFloat16* to) { hn::StoreU(to_bf16(x), U16{}, reinter
 template <class T>
 HWY_INLINE V rounded_to(V x) {
   if constexpr (std::is_same_v<T, float>) return x;
-  return hn::BitCast(f32, hn::ShiftLeft<16>(hn::PromoteTo(U32{}, to_bf16(x))));
+  return hn::BitCast(f32, hn::And(bf16_bits(x), hn::Set(U32{}, 0xffff0000U)));
 }
 
 // Where in a row a vector is: all lanes, or the last `count` elements of a row (loads then fill up with zeros).
@@ -135,16 +142,15 @@ HWY_INLINE float row_sum(std::int64_t n, const F& f) {
   return total[0];
 }
 
-// NaN where one is in the row.
-template <class T>
+// The largest of a row; one that is not a number gives NaN where `seek_nan`, and is passed over elsewhere.
+template <bool seek_nan, class T>
 HWY_INLINE float row_max(const T* row, std::int64_t n) {
   constexpr float lowest = -__builtin_huge_valf();
   V a = set(lowest), b = a, c = a, d = a;
-  // x86's maximum gives its second argument where either is NaN; nan collects what that loses
   Mask nan = hn::IsNaN(a);
   const auto take = [&](V& best, V x) {
-    nan = hn::Or(nan, hn::IsNaN(x));
-    best = hn::Max(x, best);
+    if (seek_nan) nan = hn::Or(nan, hn::IsNaN(x));
+    best = hn::Max(x, best);  // x86 gives the second argument where either is NaN
   };
   std::int64_t i = 0;
   for (; i + 4 * lanes <= n; i += 4 * lanes) {
@@ -153,37 +159,54 @@ HWY_INLINE float row_max(const T* row, std::int64_t n) {
     take(c, load(row + i + 2 * lanes));
     take(d, load(row + i + 3 * lanes));
   }
-  each(i, n, [&](auto at) { take(a, at.keep(at.get(row), lowest)); });
-  if (!hn::AllFalse(f32, nan)) return __builtin_nanf("");
+  for (; i + lanes <= n; i += lanes) take(a, load(row + i));
+  if (i < n) {
+    const Part rest{i, n - i};
+    take(b, rest.keep(rest.get(row), lowest));
+  }
+  if (seek_nan && !hn::AllFalse(f32, nan)) return __builtin_nanf("");
   return hn::GetLane(hn::MaxOfLanes(f32, hn::Max(hn::Max(a, b), hn::Max(c, d))));
 }
 
-// e^x to 1e-7: 2^n e^r with |r| <= ln(2) / 2 and a minimax polynomial for e^r. 0 below -87.3, at most 2.4e38 above
+// 1 / x for x in [1, 3e38]
+HWY_INLINE V reciprocal(V x) {
+#if HWY_TARGET <= \
+    HWY_AVX3  // an estimate of 14 bits and one step of Newton's: cheaper than a division, as exact to 1e-7
+  const V y = hn::ApproximateReciprocal(x);
+  return hn::Mul(y, hn::NegMulAdd(x, y, set(2.0F)));
+#else
+  return hn::Div(set(1.0F), x);
+#endif
+}
+
+// e^x to 1e-7: 2^n e^r with |r| <= ln(2) / 2 and a minimax polynomial for e^r. 0 below -87.7, at most 2.4e38 above
 // 88.3; NaN stays.
 HWY_INLINE V exp(V x) {
-  constexpr float low = -87.33F, high = 88.37F;
-  const auto underflow = hn::Lt(x, set(low));
+  constexpr float low = -88.02F, high = 88.37F;
+  constexpr float biased_one = 12582912.0F + 127.0F;  // 1.5 2^23, where adding rounds to whole numbers, and 2^0's bits
   const V y = hn::Min(set(high), hn::Max(set(low), x));  // the constants first: NaN passes on x86
-  const V n = hn::Round(hn::Mul(y, set(1.44269504F)));
+  const V biased = hn::MulAdd(y, set(1.44269504F), set(biased_one));
+  const V n = hn::Sub(biased, set(biased_one));
   const V r = hn::NegMulAdd(n, set(-2.12194440e-4F), hn::NegMulAdd(n, set(0.693359375F), y));
   V p = set(1.373235901e-03F);
   p = hn::MulAdd(p, r, set(8.350521555e-03F));
   p = hn::MulAdd(p, r, set(4.167044236e-02F));
   p = hn::MulAdd(p, r, set(1.666669297e-01F));
   p = hn::MulAdd(p, r, set(5.000000054e-01F));
-  p = hn::Add(hn::MulAdd(p, hn::Mul(r, r), r), set(1.0F));
-  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(I32{}, n), hn::Set(I32{}, 127)));
-  return hn::IfThenZeroElse(underflow, hn::Mul(p, hn::BitCast(f32, power)));
+  p = hn::MulAdd(p, r, set(1.0F));
+  p = hn::MulAdd(p, r, set(1.0F));
+  const auto power = hn::ShiftLeft<23>(hn::BitCast(I32{}, biased));  // n = -127 gives zero
+  return hn::Mul(p, hn::BitCast(f32, power));
 }
 
-HWY_INLINE V sigmoid(V x) { return hn::Div(set(1.0F), hn::Add(set(1.0F), exp(hn::Neg(x)))); }
+HWY_INLINE V sigmoid(V x) { return reciprocal(hn::Add(set(1.0F), exp(hn::Neg(x)))); }
 
 // sigmoid(x) and 1 - sigmoid(x), each to its own relative accuracy
 struct Sigmoids {
   V value, complement;
 };
 HWY_INLINE Sigmoids sigmoids(V x) {
-  const V e = exp(hn::Neg(x)), value = hn::Div(set(1.0F), hn::Add(set(1.0F), e));
+  const V e = exp(hn::Neg(x)), value = reciprocal(hn::Add(set(1.0F), e));
   return {value, hn::Mul(e, value)};
 }
 
@@ -196,8 +219,8 @@ HWY_INLINE Normal normal(V x) {
   constexpr float coefficients[] = {-2.061286633e-02F, 1.123759664e-01F, -2.280679243e-01F, 1.915821979e-01F,
                                     -7.924772107e-02F, 9.605801418e-02F, 7.842552237e-02F,  1.102273349e-01F,
                                     1.195728400e-01F,  1.196866341e-01F};
-  const V a = hn::Abs(x);
-  const V u = hn::Div(set(1.0F), hn::MulAdd(a, set(0.3F), set(1.0F)));
+  const V a = hn::Min(set(20.0F), hn::Abs(x));  // beyond, the tail is 0 in f32
+  const V u = reciprocal(hn::MulAdd(a, set(0.3F), set(1.0F)));
   V p = set(coefficients[0]);
   for (std::size_t i = 1; i < sizeof(coefficients) / sizeof(float); ++i) p = hn::MulAdd(p, u, set(coefficients[i]));
   const V e = exp(hn::Mul(hn::Mul(a, a), set(-0.5F)));

@@ -1,0 +1,93 @@
+#include "launch/command.hpp"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
+
+#include "core/log.hpp"
+#include "launch/chat_command.hpp"
+#include "launch/data_command.hpp"
+#include "launch/eval_command.hpp"
+#include "launch/options.hpp"
+#include "launch/train_command.hpp"
+#include "parallel/communicator.hpp"
+
+namespace skymm {
+namespace {
+
+// One row a command; a command is listed once it works.
+const std::vector<Command>& commands() {
+  static const std::vector<Command> table = {
+      {"data", "build, inspect and verify data sets", data_command},
+      {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
+      {"eval", "measure a trained model: MME, scene questions, captions", eval_command},
+      {"chat", "answer about a picture, in a terminal or one shot", chat_command},
+  };
+  return table;
+}
+
+constexpr const char* about =
+    "skymm trains multimodal language models by the Skywork-MM recipe: a frozen vision model, a resampler, and a "
+    "frozen\n"
+    "language model with LoRA, on one machine or over MPI.";
+
+std::string version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
+  int length = 0;
+  MPI_Get_library_version(mpi.data(), &length);
+  const std::string_view name(mpi.data());
+  return fmt::format("skymm {}\nbuilt with g++ {}; {}\n", SKYMM_VERSION, __VERSION__, name.substr(0, name.find(',')));
+}
+
+// All ranks get the same arguments, so one of them complains for all.
+bool complains() {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(variable)) return std::string_view(rank) == "0";
+  }
+  return true;
+}
+
+}  // namespace
+
+int dispatch(const std::string& path, const std::string& what, const std::vector<Command>& table,
+             const std::vector<std::string>& arguments) {
+  if (arguments.empty() || arguments.front() == "--help") {
+    std::string text = fmt::format("{}\n\n{} COMMAND ...\n", what, path);
+    for (const Command& command : table) text += help_entry(command.name, command.help, 12);
+    text += fmt::format("\n{} COMMAND --help says more.\n", path);
+    std::fputs(text.c_str(), arguments.empty() ? stderr : stdout);
+    return arguments.empty() ? 2 : 0;
+  }
+  const auto command =
+      std::ranges::find(table, arguments.front(), [](const Command& c) { return std::string(c.name); });
+  if (command == table.end()) {
+    std::vector<std::string> names;
+    for (const Command& c : table) names.emplace_back(c.name);
+    const std::string guess = nearest(arguments.front(), names);
+    fail_usage("'{} {}' is not a command{}; {} --help lists them", path, arguments.front(),
+               guess.empty() ? "" : fmt::format(", did you mean '{}'", guess), path);
+  }
+  return command->run({arguments.begin() + 1, arguments.end()});
+}
+
+int run_command_line(const std::vector<std::string>& arguments) {
+  return run_ranks([&] {
+    try {
+      if (!arguments.empty() && arguments.front() == "--version") {
+        std::fputs(version().c_str(), stdout);
+        return 0;
+      }
+      return dispatch("skymm", about, commands(), arguments);
+    } catch (const UsageError& error) {
+      if (complains()) std::fprintf(stderr, "%s\n", error.message().c_str());
+      end_ranks(2);
+      return 2;
+    }
+  });
+}
+
+}  // namespace skymm

@@ -1,0 +1,205 @@
+#include "launch/config_table.hpp"
+
+#include "ops/models/config.hpp"
+
+namespace skymm {
+namespace {
+
+template <class Views>
+Names names_of_views(const Views& views) {
+  return {views.begin(), views.end()};
+}
+
+Names vision_choices() {
+  Names names = names_of_views(vision_presets());
+  names.emplace_back("none");
+  return names;
+}
+
+}  // namespace
+
+const std::vector<Section>& config_sections() {
+  static const std::vector<Section> table = {{"run", "where and how it runs"},
+                                             {"model", "what is trained, and on top of which frozen weights"},
+                                             {"data", "what it learns from"},
+                                             {"train", "how it is optimised, and how often it reports"}};
+  return table;
+}
+
+const std::vector<Option>& config_options() {
+  using C = TrainConfig;
+  constexpr Range share{0, 1}, positive{0, infinity, true}, from_zero{0}, from_one{1};
+  static const std::vector<Option> table = {
+      {"run.dir", "DIR", "the run directory: config, metrics, checkpoints, report",
+       [](C& c) -> Field { return &c.run.dir; }},
+      {"run.seed", "N", "of everything random: initial weights, order of samples, dropout, augmentation",
+       [](C& c) -> Field { return &c.run.seed; }},
+      {"run.threads",
+       "N",
+       "compute threads of a rank; 0: as OMP_NUM_THREADS says, else all cores",
+       [](C& c) -> Field { return &c.run.threads; },
+       {0, 4096}},
+      {"run.resume", "auto|none|FILE",
+       "auto: go on from the newest whole checkpoint of the run directory, if there is "
+       "one; none: start anew; or the checkpoint to start from",
+       [](C& c) -> Field { return &c.run.resume; }},
+      {"run.log_level",
+       "LEVEL",
+       "how much is said on the terminal",
+       [](C& c) -> Field { return &c.run.log_level; },
+       {},
+       [] {
+         return Names{"debug", "info", "warn", "error", "silent"};
+       }},
+
+      {"model.decoder",
+       "PRESET",
+       "the language model",
+       [](C& c) -> Field { return &c.model.decoder; },
+       {},
+       [] { return names_of_views(decoder_presets()); }},
+      {"model.vision",
+       "PRESET",
+       "the vision model; none: text only",
+       [](C& c) -> Field { return &c.model.vision; },
+       {},
+       vision_choices},
+      {"model.resampler",
+       "KIND",
+       "what turns image patches into visual tokens",
+       [](C& c) -> Field { return &c.model.resampler; },
+       {},
+       [] {
+         return Names{"qwen", "perceiver", "linear", "mlp"};
+       }},
+      {"model.queries", "TOKENS", "visual tokens of a picture (qwen: a square number; linear and mlp keep every patch)",
+       [](C& c) -> Field { return &c.model.queries; }, from_one},
+      {"model.resampler_depth", "LAYERS", "layers of the perceiver resampler",
+       [](C& c) -> Field { return &c.model.resampler_depth; }, from_one},
+      {"model.lora_rank", "N", "rank of LoRA, where lora is in model.train",
+       [](C& c) -> Field { return &c.model.lora_rank; }, from_one},
+      {"model.lora_alpha", "X", "LoRA's strength: its term is scaled by alpha / rank",
+       [](C& c) -> Field { return &c.model.lora_alpha; }, positive},
+      {"model.lora_dropout",
+       "SHARE",
+       "of LoRA's input",
+       [](C& c) -> Field { return &c.model.lora_dropout; },
+       {0, 0.99}},
+      {"model.lora_targets", "LIST", "linear layers that get LoRA, such as q_proj,v_proj; none: all but the head",
+       [](C& c) -> Field { return &c.model.lora_targets; }},
+      {"model.rslora", "BOOL", "scale LoRA by alpha / sqrt(rank)", [](C& c) -> Field { return &c.model.rslora; }},
+      {"model.weights", "FILES",
+       "safetensors files, read by name, later ones win; what no file has starts at random, "
+       "if it trains, and is an error, if it is frozen",
+       [](C& c) -> Field { return &c.model.weights; }},
+      {"model.tokenizer", "FILE", "SentencePiece model", [](C& c) -> Field { return &c.model.tokenizer; }},
+      {"model.dtype",
+       "TYPE",
+       "of weights and activations; sums, master weights and moments are f32",
+       [](C& c) -> Field { return &c.model.dtype; },
+       {},
+       [] {
+         return Names{"bf16", "f32"};
+       }},
+      {"model.train",
+       "LIST",
+       "what trains; all else is frozen",
+       [](C& c) -> Field { return &c.model.train; },
+       {},
+       [] {
+         return Names{"resampler", "lora", "decoder", "vision"};
+       }},
+      {"model.recompute",
+       "WHAT",
+       "full: keep only each layer's input and compute the rest again in backward, for less "
+       "memory",
+       [](C& c) -> Field { return &c.model.recompute; },
+       {},
+       [] {
+         return Names{"none", "full"};
+       }},
+
+      {"data.train", "PATH[:WEIGHT],...", "data sets to learn from; samples are drawn in proportion to the weights",
+       [](C& c) -> Field { return &c.data.train; }},
+      {"data.validation", "PATH,...", "data sets for the validation loss; none: no validation",
+       [](C& c) -> Field { return &c.data.validation; }},
+      {"data.chat_template",
+       "NAME",
+       "how a conversation becomes a prompt",
+       [](C& c) -> Field { return &c.data.chat_template; },
+       {},
+       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "nano"}; }},
+      {"data.max_length",
+       "TOKENS",
+       "longest sample, visual tokens included; longer ones lose their last turns",
+       [](C& c) -> Field { return &c.data.max_length; },
+       {2, 1 << 20}},
+      {"data.english_weight", "X", "how often English samples come, relative to 1",
+       [](C& c) -> Field { return &c.data.english_weight; }, from_zero},
+      {"data.chinese_weight", "X", "how often Chinese samples come, relative to 1",
+       [](C& c) -> Field { return &c.data.chinese_weight; }, from_zero},
+      {"data.negatives", "SHARE", "of the questions about what is not in the picture that are kept",
+       [](C& c) -> Field { return &c.data.negatives; }, share},
+      {"data.augment", "BOOL", "shift pictures and change their brightness a little",
+       [](C& c) -> Field { return &c.data.augment; }},
+      {"data.workers",
+       "THREADS",
+       "of a rank that decode pictures and tokenize, ahead of training",
+       [](C& c) -> Field { return &c.data.workers; },
+       {1, 1024}},
+
+      {"train.objective",
+       "WHAT",
+       "instruction: answers about pictures; text: a decoder alone; lvm: the vision model, "
+       "from captions and the names of patches",
+       [](C& c) -> Field { return &c.train.objective; },
+       {},
+       [] {
+         return Names{"instruction", "text", "lvm"};
+       }},
+      {"train.steps", "STEPS", "optimizer steps of the whole run", [](C& c) -> Field { return &c.train.steps; },
+       from_one},
+      {"train.global_batch", "SAMPLES", "of a step, over all ranks",
+       [](C& c) -> Field { return &c.train.global_batch; }, from_one},
+      {"train.micro_batch", "SAMPLES", "that a rank computes at once; less needs less memory, the result is the same",
+       [](C& c) -> Field { return &c.train.micro_batch; }, from_one},
+      {"train.learning_rate", "X", "the peak", [](C& c) -> Field { return &c.train.learning_rate; }, positive},
+      {"train.schedule",
+       "KIND",
+       "of the learning rate after warm-up",
+       [](C& c) -> Field { return &c.train.schedule; },
+       {},
+       [] {
+         return Names{"cosine", "constant"};
+       }},
+      {"train.warmup_steps", "STEPS", "while the learning rate climbs from 0",
+       [](C& c) -> Field { return &c.train.warmup_steps; }, from_zero},
+      {"train.min_lr_ratio", "SHARE", "of the peak that the cosine ends at",
+       [](C& c) -> Field { return &c.train.min_lr_ratio; }, share},
+      {"train.weight_decay", "X", "of matrices; vectors are not decayed",
+       [](C& c) -> Field { return &c.train.weight_decay; }, from_zero},
+      {"train.beta1", "X", "AdamW's mean of gradients", [](C& c) -> Field { return &c.train.beta1; }, {0, 0.9999}},
+      {"train.beta2", "X", "AdamW's mean of squares", [](C& c) -> Field { return &c.train.beta2; }, {0, 0.99999}},
+      {"train.epsilon", "X", "AdamW's", [](C& c) -> Field { return &c.train.epsilon; }, positive},
+      {"train.clip_norm", "X", "largest norm of the whole gradient; 0: no clipping",
+       [](C& c) -> Field { return &c.train.clip_norm; }, from_zero},
+      {"train.log_every", "STEPS", "between progress lines", [](C& c) -> Field { return &c.train.log_every; },
+       from_one},
+      {"train.validate_every", "STEPS", "between validations", [](C& c) -> Field { return &c.train.validate_every; },
+       from_one},
+      {"train.validation_steps", "BATCHES", "most global batches of a validation",
+       [](C& c) -> Field { return &c.train.validation_steps; }, from_one},
+      {"train.checkpoint_every", "STEPS", "between checkpoints; the end always leaves one",
+       [](C& c) -> Field { return &c.train.checkpoint_every; }, from_one},
+      {"train.keep_checkpoints",
+       "N",
+       "newest checkpoints that are kept",
+       [](C& c) -> Field { return &c.train.keep_checkpoints; },
+       {1, 1000}},
+      {"train.time_limit_minutes", "MINUTES", "after which the run saves and ends; 0: no limit",
+       [](C& c) -> Field { return &c.train.time_limit_minutes; }, from_zero},
+  };
+  return table;
+}
+
+}  // namespace skymm

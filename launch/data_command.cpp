@@ -1,0 +1,202 @@
+#include "launch/data_command.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "io/dataset.hpp"
+#include "io/picturebook/picturebook.hpp"
+#include "launch/command.hpp"
+#include "launch/options.hpp"
+
+namespace skymm {
+namespace {
+
+using Words = std::vector<std::string>;
+
+constexpr std::int64_t most_counted = 100'000;  // samples of a file whose parts `inspect` reads
+
+template <class... Args>
+void print(fmt::format_string<Args...> format, Args&&... args) {
+  std::fputs(fmt::format(format, std::forward<Args>(args)...).c_str(), stdout);
+}
+
+// ---- build
+// -----------------------------------------------------------------------------------------------------------
+
+int build_picturebook_command(const Words& arguments) {
+  PicturebookOptions options;
+  const std::vector<Flag> flags = {
+      {"out", "DIR", "where the files go; default data/picturebook"},
+      {"cache", "DIR", "where packages are fetched to and unpacked; default data/packages"},
+      {"unpacked", "DIR", "a folder with the packages unpacked; nothing is fetched"},
+      {"scale", "X", "multiplies the number of samples (more than 0); default 1"},
+      {"seed", "N", "of everything random; default 1"},
+      {"negatives", "BOOL", "false: stage 2 has no question about what is not in the picture; default true"},
+  };
+  const Arguments given = parse_arguments("skymm data build picturebook", flags, arguments, 0);
+  if (given.help) {
+    print(
+        "skymm data build picturebook [--out DIR] [--cache DIR] [--scale X]\n\n"
+        "Makes a bilingual data set with exact truth from Debian packages (emoji, stamps and their names in English "
+        "and\n"
+        "Chinese): pictures and captions, instructions with negatives, and an evaluation set in MME's layout. "
+        "Packages\n"
+        "are fetched with apt-get download, once, and unpacked beside, not installed.\n\n{}",
+        flags_help(flags));
+    return 0;
+  }
+  const auto text = [](const std::string& value) { return value; };
+  options.output = given.get("out", text, options.output);
+  options.cache = given.get("cache", text, options.cache);
+  options.unpacked = given.get("unpacked", text, options.unpacked);
+  options.scale = given.get("scale", parse_number, options.scale);
+  options.seed = given.get("seed", parse_unsigned, options.seed);
+  options.negatives = given.get("negatives", parse_bool, options.negatives);
+  if (options.scale <= 0) fail_usage("--scale: {} is out of range: more than 0", options.scale);
+  build_picturebook(options);
+  return 0;
+}
+
+int build_command(const Words& arguments) {
+  static const std::vector<Command> sets = {
+      {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command}};
+  return dispatch("skymm data build", "Makes a data set.", sets, arguments);
+}
+
+// ---- inspect and verify
+// ----------------------------------------------------------------------------------------------
+
+// A data set, or all those in a folder.
+std::vector<std::string> files_of(const std::string& path) {
+  namespace fs = std::filesystem;
+  check(fs::exists(path), "there is no data set {}", path);
+  if (!fs::is_directory(path)) return {path};
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.path().extension() == ".h5") files.push_back(entry.path().string());
+  }
+  check(!files.empty(), "the folder {} holds no data set (*.h5)", path);
+  std::ranges::sort(files);
+  return files;
+}
+
+const char* name_of(Language language) {
+  return language == Language::english ? "English" : language == Language::chinese ? "Chinese" : "none";
+}
+
+const char* name_of(Polarity polarity) {
+  return polarity == Polarity::positive ? "positive" : polarity == Polarity::negative ? "negative" : "none";
+}
+
+using Counts = std::map<std::string, std::int64_t>;
+
+void print_counts(const char* title, const Counts& counts) {
+  std::int64_t all = 0;
+  for (const auto& [name, count] : counts) all += count;
+  if (all == 0) return;
+  print("  {}\n", title);
+  for (const auto& [name, count] : counts) {
+    print("    {:<24}{:>10}  {:5.1f} %\n", name, count, 100.0 * static_cast<double>(count) / static_cast<double>(all));
+  }
+}
+
+void print_sample(const Dataset& dataset, std::int64_t index) {
+  const Sample sample = dataset.read(index);
+  print("\n  sample {}  id {}  language {}  source {}\n", index, sample.id, name_of(sample.language), sample.source);
+  for (const Part& part : sample.parts) {
+    switch (part.kind) {
+      case Part::Kind::text:
+        print("    text    {}\n", part.text);
+        break;
+      case Part::Kind::image:
+        print("    image   {} ({} bytes)\n", part.image, sample.images.at(static_cast<std::size_t>(part.image)).size());
+        break;
+      case Part::Kind::answer:
+        print("    answer  {}   [{}, {}]\n", part.text, part.task.empty() ? "no task" : part.task,
+              name_of(part.polarity));
+        break;
+    }
+  }
+  if (!sample.annotations.empty()) print("    truth   {}\n", sample.annotations);
+}
+
+void inspect(const Dataset& dataset, std::int64_t samples) {
+  print("{}\n  {} samples, {} different pictures\n", dataset.path(), dataset.size(), dataset.image_count());
+  print("  made by {}\n", dataset.provenance());
+  Counts languages, sources, tasks, polarities;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    ++languages[name_of(dataset.language(i))];
+    ++sources[std::string(dataset.source(i))];
+  }
+  // Of a large set, samples at even distances.
+  const std::int64_t step = std::max<std::int64_t>(1, (dataset.size() + most_counted - 1) / most_counted);
+  for (std::int64_t i = 0; i < dataset.size(); i += step) {
+    for (const Part& part : dataset.read(i, false).parts) {
+      if (part.kind != Part::Kind::answer) continue;
+      ++tasks[part.task.empty() ? "none" : part.task];
+      ++polarities[name_of(part.polarity)];
+    }
+  }
+  const std::string of = step == 1 ? "" : fmt::format(", of every {}th sample", step);
+  print_counts("language", languages);
+  print_counts("source", sources);
+  print_counts(fmt::format("task of answers{}", of).c_str(), tasks);
+  print_counts(fmt::format("polarity of answers{}", of).c_str(), polarities);
+  for (std::int64_t i = 0; i < std::min(samples, dataset.size()); ++i) {
+    print_sample(dataset, i * dataset.size() / std::min(samples, dataset.size()));
+  }
+}
+
+int inspect_command(const Words& arguments) {
+  const std::vector<Flag> flags = {{"sample", "N", "also print N samples, spread evenly over the set; default 0"}};
+  const Arguments given = parse_arguments("skymm data inspect", flags, arguments, 1);
+  if (given.help) {
+    print("skymm data inspect PATH [--sample N]\n\nSays what a data set (or each in a folder) holds.\n\n{}",
+          flags_help(flags));
+    return 0;
+  }
+  if (given.positional.empty()) fail_usage("skymm data inspect: which data set? Give a file or a folder");
+  const auto samples = given.get("sample", parse_integer, std::int64_t{0});
+  if (samples < 0) fail_usage("--sample: {} is out of range: at least 0", samples);
+  for (const std::string& file : files_of(given.positional.front())) inspect(Dataset(file), samples);
+  return 0;
+}
+
+int verify_command(const Words& arguments) {
+  const Arguments given = parse_arguments("skymm data verify", {}, arguments, 1);
+  if (given.help) {
+    print(
+        "skymm data verify PATH\n\nReads every byte of a data set (or of each in a folder) and compares checksums. "
+        "Ends "
+        "with 1 where one is damaged.\n");
+    return 0;
+  }
+  if (given.positional.empty()) fail_usage("skymm data verify: which data set? Give a file or a folder");
+  int damaged = 0;
+  for (const std::string& file : files_of(given.positional.front())) {
+    try {
+      const Dataset dataset(file);
+      dataset.verify();
+      print("{}: {} samples, {} pictures, all whole\n", file, dataset.size(), dataset.image_count());
+    } catch (const Error& error) {
+      ++damaged;
+      print("{}: DAMAGED: {}\n", file, error.message());
+    }
+  }
+  return damaged == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int data_command(const std::vector<std::string>& arguments) {
+  static const std::vector<Command> verbs = {
+      {"build", "make a data set", build_command},
+      {"inspect", "say what a data set holds, and show samples", inspect_command},
+      {"verify", "read every byte and compare checksums", verify_command},
+  };
+  return dispatch("skymm data", "Data sets: samples (pictures and conversations) in HDF5.", verbs, arguments);
+}
+
+}  // namespace skymm

@@ -1,0 +1,387 @@
+#include "launch/eval_command.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/log.hpp"
+#include "io/dataset.hpp"
+#include "io/file.hpp"
+#include "launch/answer_accuracy.hpp"
+#include "launch/caption_names.hpp"
+#include "launch/command_options.hpp"
+#include "launch/gather.hpp"
+#include "launch/mme_answers.hpp"
+#include "parallel/communicator.hpp"
+
+namespace skymm {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr int mme_samples = 24;  // questions with answers that mme.json shows of each language
+constexpr Language languages[] = {Language::english, Language::chinese};
+
+const char* code_of(Language language) { return language == Language::chinese ? "zh" : "en"; }
+
+// Text that comes from file names may be no UTF-8.
+std::string dumped(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
+
+void write_figures(const std::string& run, const std::string& name, const json& figures) {
+  fs::create_directories(run + "/eval");
+  const std::string path = fmt::format("{}/eval/{}.json", run, name);
+  write_file(path, dumped(figures));
+  log::info("the figures are in {}", path);
+}
+
+Run open(const std::string& dir, bool needs_eyes) {
+  Run run = open_run(dir);
+  apply_process_options(run.config.run);
+  check(!needs_eyes || run.config.model.vision != "none",
+        "the run in {} has no vision model (model.vision is none): it cannot be asked about pictures", dir);
+  return run;
+}
+
+// ---- mme
+
+struct MmeSet {
+  std::string language, dir;
+};
+
+// en/ and zh/ of the folder, or the folder itself, named "".
+std::vector<MmeSet> mme_sets(const std::string& dir) {
+  std::vector<MmeSet> sets;
+  for (const Language language : languages) {
+    const std::string inner = fmt::format("{}/{}", dir, code_of(language));
+    if (fs::is_directory(inner)) sets.push_back({code_of(language), inner});
+  }
+  if (sets.empty()) sets.push_back({"", dir});
+  return sets;
+}
+
+json figures_of(const MmeScore& score) {
+  return {{"task", score.task},
+          {"questions", score.questions},
+          {"pictures", score.pictures},
+          {"acc", score.acc()},
+          {"acc_plus", score.acc_plus()},
+          {"score", score.score()},
+          {"yes_ratio", score.yes_ratio()},
+          {"said_yes", score.said_yes},
+          {"said_other", score.said_other}};
+}
+
+json figures_of(const MmeSum& sum) {
+  return {{"score", sum.score}, {"most", 200 * sum.tasks}, {"tasks", sum.tasks}, {"all_tasks", sum.all_tasks}};
+}
+
+json figures_of(const std::vector<MmeScore>& scores) {
+  const MmeScore total = total_mme(scores);
+  json figures = {{"rule", name_of(total.rule)},
+                  {"tasks", json::array()},
+                  {"total", figures_of(total)},
+                  {"perception", figures_of(sum_mme(scores, MmeGroup::perception))},
+                  {"cognition", figures_of(sum_mme(scores, MmeGroup::cognition))}};
+  figures["total"].erase("score");  // MME has no such sum
+  for (const MmeScore& score : scores) figures["tasks"].push_back(figures_of(score));
+  return figures;
+}
+
+// Questions spread evenly over all tasks.
+json samples_of(const std::vector<MmeTask>& tasks, const std::vector<std::vector<MmeResult>>& results) {
+  json all = json::array(), chosen = json::array();
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    for (std::size_t q = 0; q < results[t].size(); ++q) {
+      all.push_back({{"task", tasks[t].name},
+                     {"image", tasks[t].questions[q].path},
+                     {"question", results[t][q].question},
+                     {"truth", results[t][q].truth},
+                     {"answer", results[t][q].response}});
+    }
+  }
+  const std::size_t n = std::min<std::size_t>(mme_samples, all.size());
+  for (std::size_t i = 0; i < n; ++i) chosen.push_back(all[i * all.size() / n]);
+  return chosen;
+}
+
+int score_result_files(const std::string& dir) {
+  for (const MmeSet& set : mme_sets(dir)) {
+    std::printf("%s\n%s\n", set.dir.c_str(), format_mme(score_mme_folder(set.dir)).c_str());
+  }
+  return 0;
+}
+
+int eval_mme(const CommandArguments& arguments) {
+  if (!arguments.has("run") && !arguments.has("data")) {
+    if (!arguments.has("results")) fail_usage("skymm eval mme needs --run and --data, or --results; see --help");
+    if (arguments.has("limit")) fail_usage("--limit goes with --run: existing result files are scored whole");
+    const std::unique_ptr<Communicator> ranks = world();
+    return ranks->rank() == 0 ? score_result_files(arguments.required("results")) : 0;
+  }
+  const std::string dir = arguments.required("run"), data = arguments.required("data");
+  const std::string results_dir = arguments.get("results", dir + "/eval/mme");
+  const auto limit = static_cast<std::size_t>(arguments.integer("limit", 0, 0));
+  const std::unique_ptr<Communicator> ranks = world();
+  std::vector<std::pair<std::string, std::vector<MmeTask>>> sets;
+  for (const MmeSet& set : mme_sets(data)) {
+    std::vector<MmeTask> tasks = read_mme(set.dir);
+    for (MmeTask& task : tasks) {
+      if (limit > 0 && task.questions.size() > 2 * limit) task.questions.resize(2 * limit);
+    }
+    sets.emplace_back(set.language, std::move(tasks));
+  }
+  Run run = open(dir, true);
+  json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
+  for (auto& [language, tasks] : sets) {
+    const std::vector<std::vector<MmeResult>> results = answer_mme(run, *ranks, tasks);
+    if (ranks->rank() != 0) continue;
+    std::vector<MmeScore> scores;
+    for (std::size_t t = 0; t < tasks.size(); ++t) scores.push_back(score_mme(tasks[t].name, results[t]));
+    if (language.empty())
+      language = code_of(scores[0].rule == MmeRule::chinese ? Language::chinese : Language::english);
+    const std::string folder = fmt::format("{}/{}", results_dir, language);
+    fs::create_directories(folder);
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+      write_mme_results(fmt::format("{}/{}.txt", folder, tasks[t].name), results[t]);
+    }
+    std::printf("MME %s\n%s\n", language.c_str(), format_mme(scores).c_str());
+    figures["languages"][language] = figures_of(scores);
+    figures["languages"][language]["samples"] = samples_of(tasks, results);
+  }
+  if (ranks->rank() == 0) write_figures(dir, "mme", figures);
+  return 0;
+}
+
+// ---- scenes and answers
+
+json to_json(const AnswerTable& table) {
+  json kinds = json::array();
+  for (const auto& [kind, count] : table) {
+    kinds.push_back({{"task", kind.task},
+                     {"language", code_of(kind.language)},
+                     {"form", kind.yes_no ? "yes/no" : "open"},
+                     {"asked", count.asked},
+                     {"right", count.right},
+                     {"said_yes", count.said_yes},
+                     {"accuracy", count.accuracy()}});
+  }
+  return kinds;
+}
+
+void add(AnswerTable& table, const json& kinds) {
+  for (const json& kind : kinds) {
+    AnswerCount& count = table[{kind.at("task"), kind.at("language") == "zh" ? Language::chinese : Language::english,
+                                kind.at("form") == "yes/no"}];
+    count.asked += kind.at("asked").get<std::int64_t>();
+    count.right += kind.at("right").get<std::int64_t>();
+    count.said_yes += kind.at("said_yes").get<std::int64_t>();
+  }
+}
+
+std::vector<Sample> share_of(std::vector<Sample> samples, const Communicator& ranks) {
+  std::vector<Sample> mine;
+  for (auto i = static_cast<std::size_t>(ranks.rank()); i < samples.size(); i += static_cast<std::size_t>(ranks.size()))
+    mine.push_back(std::move(samples[i]));
+  return mine;
+}
+
+// `mine` is this rank's share of the samples. Prints and writes on rank 0; `figures` says what was asked.
+void report_answers(Run& run, Communicator& ranks, const std::vector<Sample>& mine, const std::string& dir,
+                    const std::string& name, json figures) {
+  const AnswerTable own =
+      answer_accuracy(*run.assembly.model, run.assembly.prompts(run.config), run.assembly.images, mine);
+  AnswerTable table;
+  for (const std::string& text : gather_text(ranks, to_json(own).dump())) add(table, json::parse(text));
+  if (ranks.rank() != 0) return;
+  std::printf("%s\n", format_table(table).c_str());
+  figures["kinds"] = to_json(table);
+  figures["totals"] = json::array();
+  for (const Language language : languages) {
+    for (const bool yes_no : {true, false}) {
+      const AnswerCount sum = total(table, language, yes_no);
+      if (sum.asked == 0) continue;
+      const char* form = yes_no ? "yes/no" : "open";
+      json line = {{"language", code_of(language)}, {"form", form}, {"asked", sum.asked}, {"right", sum.right}};
+      line["accuracy"] = sum.accuracy();
+      std::printf("total %s %-7s %6.1f%% of %lld", code_of(language), form, 100 * sum.accuracy(),
+                  static_cast<long long>(sum.asked));
+      if (yes_no) {
+        const double yes = static_cast<double>(sum.said_yes) / static_cast<double>(sum.asked);
+        line["yes_ratio"] = yes;
+        std::printf(", says yes %.1f%%", 100 * yes);
+      }
+      std::printf("\n");
+      figures["totals"].push_back(line);
+    }
+  }
+  write_figures(dir, name, figures);
+}
+
+int eval_scenes(const CommandArguments& arguments) {
+  constexpr int turns = 10;
+  constexpr std::uint64_t seed = 99;
+  const std::string dir = arguments.required("run");
+  const std::int64_t scenes = arguments.integer("scenes", 200, 1);
+  const std::unique_ptr<Communicator> ranks = world();
+  Run run = open(dir, false);
+  const std::vector<Sample> mine = share_of(held_out_scene_texts(static_cast<int>(scenes), turns, seed), *ranks);
+  report_answers(run, *ranks, mine, dir, "scenes", {{"run", dir}, {"scenes", scenes}});
+  return 0;
+}
+
+// The samples [skip, skip + limit) of the file, of them this rank's share. limit 0: to the end.
+std::vector<Sample> read_share(const std::string& path, std::int64_t skip, std::int64_t limit,
+                               const Communicator& ranks) {
+  const Dataset dataset(path);
+  check(skip < dataset.size(), "--skip {} leaves nothing of {}, which has {} samples", skip, path, dataset.size());
+  const std::int64_t end = limit > 0 ? std::min(dataset.size(), skip + limit) : dataset.size();
+  std::vector<Sample> mine;
+  for (std::int64_t i = skip + ranks.rank(); i < end; i += ranks.size()) mine.push_back(dataset.read(i));
+  return mine;
+}
+
+bool has_pictures(const std::vector<Sample>& samples) {
+  return std::ranges::any_of(samples, [](const Sample& sample) { return !sample.images.empty(); });
+}
+
+int eval_answers(const CommandArguments& arguments) {
+  const std::string dir = arguments.required("run"), data = arguments.required("data");
+  const std::int64_t limit = arguments.integer("limit", 500, 0), skip = arguments.integer("skip", 0, 0);
+  const std::unique_ptr<Communicator> ranks = world();
+  const std::vector<Sample> mine = read_share(data, skip, limit, *ranks);
+  Run run = open(dir, has_pictures(mine));
+  report_answers(run, *ranks, mine, dir, "answers", {{"run", dir}, {"data", data}, {"skip", skip}, {"limit", limit}});
+  return 0;
+}
+
+// ---- names
+
+int eval_names(const CommandArguments& arguments) {
+  const std::string dir = arguments.required("run"), data = arguments.required("data");
+  const std::int64_t limit = arguments.integer("limit", 200, 0);
+  const std::unique_ptr<Communicator> ranks = world();
+  const std::vector<Sample> mine = read_share(data, 0, limit, *ranks);
+  Run run = open(dir, true);
+  json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
+  for (const Language language : languages) {
+    const CaptionNames own = caption_names(run, mine, language);
+    CaptionNames names;
+    for (const std::string& text : gather_text(*ranks, json{own.named, own.right, own.present}.dump())) {
+      const json counts = json::parse(text);
+      names.named += counts.at(0).get<std::int64_t>();
+      names.right += counts.at(1).get<std::int64_t>();
+      names.present += counts.at(2).get<std::int64_t>();
+    }
+    figures["languages"][code_of(language)] = {{"named", names.named},
+                                               {"right", names.right},
+                                               {"present", names.present},
+                                               {"precision", names.precision()},
+                                               {"recall", names.recall()}};
+    if (ranks->rank() != 0) continue;
+    std::printf("names %s  precision %5.1f%% of %lld named, recall %5.1f%% of %lld on the canvases\n",
+                code_of(language), 100 * names.precision(), static_cast<long long>(names.named), 100 * names.recall(),
+                static_cast<long long>(names.present));
+  }
+  if (ranks->rank() == 0) write_figures(dir, "names", figures);
+  return 0;
+}
+
+// ---- the command
+
+struct Evaluation {
+  const char* name;
+  const char* summary;
+  const char* text;  // of its --help, in front of the options
+  std::vector<CommandOption> options;
+  int (*run)(const CommandArguments&);
+};
+
+const std::vector<Evaluation>& evaluations() {
+  const CommandOption run{"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"};
+  static const std::vector<Evaluation> table = {
+      {"mme",
+       "MME's yes/no questions about pictures",
+       "skymm eval mme --run DIR --data DIR [--results DIR] [--limit N]\n"
+       "skymm eval mme --results DIR\n\n"
+       "Asks the questions of an MME folder, or scores result files that exist already. acc is the share of right\n"
+       "answers, acc+ that of pictures with both right, the score 100 (acc + acc+). The rule is MME's own; answers in\n"
+       "Chinese are read by a rule of this project, which is no part of MME.\n\n"
+       "  skymm eval mme --run runs/stage2 --data data/picturebook/mme\n"
+       "  mpirun -n 2 skymm eval mme --run runs/stage2 --data MME_Benchmark\n"
+       "  skymm eval mme --results runs/stage2/eval/mme\n",
+       {run,
+        {"data", "DIR", "MME folder (a folder a task), or a folder that has such folders named en and zh"},
+        {"results", "DIR",
+         "with --run: where result files go, default RUN/eval/mme; alone: the result files to score, <task>.txt, or "
+         "folders en and zh of them"},
+        {"limit", "N", "pictures of each task; 0: all, which is the default"}},
+       eval_mme},
+      {"scenes",
+       "text-only questions about held-out scenes",
+       "skymm eval scenes --run DIR [--scenes N]\n\n"
+       "Ten questions about each description of a scene whose layout no training scene has, in English and Chinese.\n"
+       "An answer is right if every token of it is predicted.\n\n"
+       "  skymm eval scenes --run runs/decoder --scenes 500\n",
+       {run, {"scenes", "N", "in each language, default 200"}},
+       eval_scenes},
+      {"answers",
+       "the questions of a data set, word for word",
+       "skymm eval answers --run DIR --data FILE.h5 [--limit N] [--skip N]\n\n"
+       "An answer is right if every token of it is predicted, given the true answers before it.\n\n"
+       "  skymm eval answers --run runs/stage2 --data data/picturebook/validation.h5 --limit 1000\n",
+       {run,
+        {"data", "FILE", "data set with questions and answers"},
+        {"limit", "N", "samples, default 500; 0: all"},
+        {"skip", "N", "samples at the start of the file that are left out, default 0"}},
+       eval_answers},
+      {"names",
+       "the things that captions name",
+       "skymm eval names --run DIR --data FILE.h5 [--limit N]\n\n"
+       "Writes captions and compares the things that they name with those on the canvas: precision is the share of\n"
+       "the named that are there, recall that of the present that are named.\n\n"
+       "  skymm eval names --run runs/stage1 --data data/picturebook/validation.h5\n",
+       {run, {"data", "FILE", "data set with one caption a picture"}, {"limit", "N", "samples, default 200; 0: all"}},
+       eval_names},
+  };
+  return table;
+}
+
+std::string overview() {
+  std::string text = "skymm eval WHAT --run DIR [options]\n\nHow well a run answers. WHAT is one of:\n\n";
+  for (const Evaluation& evaluation : evaluations()) {
+    text += fmt::format("  {:<10}{}\n", evaluation.name, evaluation.summary);
+  }
+  return text +
+         "\nskymm eval WHAT --help explains each. Figures are also written to RUN/eval/WHAT.json. Under mpirun the\n"
+         "ranks share the questions: mpirun -n 4 skymm eval mme --run runs/stage2 --data data/picturebook/mme\n";
+}
+
+}  // namespace
+
+int eval_command(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) fail_usage("skymm eval what? mme, scenes, answers or names; skymm eval --help explains");
+  if (arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help") {
+    std::fputs(overview().c_str(), stdout);
+    return 0;
+  }
+  const auto found =
+      std::ranges::find(evaluations(), arguments[0], [](const Evaluation& e) -> std::string { return e.name; });
+  if (found == evaluations().end()) {
+    const std::string guess = nearest(arguments[0], {"mme", "scenes", "answers", "names"});
+    fail_usage("there is no evaluation '{}'{}; there are mme, scenes, answers and names", arguments[0],
+               guess.empty() ? "" : fmt::format(", did you mean '{}'", guess));
+  }
+  const CommandArguments parsed(fmt::format("skymm eval {}", found->name), found->options,
+                                {arguments.begin() + 1, arguments.end()});
+  if (parsed.help()) {
+    std::printf("%s\n%s", found->text, options_help(found->options).c_str());
+    return 0;
+  }
+  const int code = found->run(parsed);
+  std::fflush(stdout);
+  return code;
+}
+
+}  // namespace skymm

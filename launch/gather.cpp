@@ -1,0 +1,27 @@
+#include "launch/gather.hpp"
+
+#include <algorithm>
+
+namespace skymm {
+
+std::vector<std::string> gather_text(Communicator& ranks, const std::string& mine) {
+  const auto size = static_cast<std::int64_t>(ranks.size());
+  const Tensor lengths = Tensor::empty({size}, DType::i64);
+  ranks.all_gather(Tensor::full({1}, DType::i64, static_cast<double>(mine.size())), lengths);
+  const std::vector<std::int64_t> bytes = lengths.to_vector<std::int64_t>();
+  // Padded to the longest, since all_gather takes parts of one size.
+  const std::int64_t longest = std::max<std::int64_t>(1, *std::ranges::max_element(bytes));
+  std::vector<std::uint8_t> padded(mine.begin(), mine.end());
+  padded.resize(static_cast<std::size_t>(longest), 0);
+  const Tensor all = Tensor::empty({size * longest}, DType::u8);
+  ranks.all_gather(Tensor::from(padded, {longest}), all);
+  const std::vector<std::uint8_t> values = all.to_vector<std::uint8_t>();
+  std::vector<std::string> texts;
+  for (std::int64_t r = 0; r < size; ++r) {
+    const auto begin = values.begin() + r * longest;
+    texts.emplace_back(begin, begin + bytes[static_cast<std::size_t>(r)]);
+  }
+  return texts;
+}
+
+}  // namespace skymm

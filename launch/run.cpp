@@ -1,0 +1,40 @@
+#include "launch/run.hpp"
+
+#include <filesystem>
+#include <map>
+
+#include "core/error.hpp"
+#include "core/log.hpp"
+#include "io/checkpoint.hpp"
+
+namespace skymm {
+namespace {
+
+void load_newest_checkpoint(Module& model, const std::string& dir) {
+  const std::optional<FoundCheckpoint> found = newest_checkpoint(dir + "/checkpoints");
+  check(found.has_value(), "the run in {} has neither trained.safetensors nor a checkpoint yet", dir);
+  std::map<std::string, const CheckpointTensor*> tensors;
+  for (const CheckpointTensor& tensor : found->checkpoint.tensors) tensors[tensor.name] = &tensor;
+  for (const NamedParameter& entry : trainable_parameters(model)) {
+    const auto tensor = tensors.find(entry.name);
+    check(tensor != tensors.end(), "{} has no tensor {}", found->path, entry.name);
+    entry.parameter->value.copy_from(Tensor::from(tensor->second->value, entry.parameter->shape));
+  }
+  log::info("the run goes on: its weights after step {} are taken from {}", found->checkpoint.step, found->path);
+}
+
+}  // namespace
+
+Run open_run(const std::string& dir) {
+  const std::string config = dir + "/config.ini", trained = dir + "/trained.safetensors";
+  check(std::filesystem::exists(config), "{} is no run directory: it has no config.ini; skymm train makes one", dir);
+  const bool finished = std::filesystem::exists(trained);
+  Run run;
+  run.config = *parse_config({"--config", config});
+  if (finished) run.config.model.weights.push_back(trained);
+  run.assembly = assemble(run.config);
+  if (!finished) load_newest_checkpoint(*run.assembly.model, dir);
+  return run;
+}
+
+}  // namespace skymm

@@ -1,0 +1,37 @@
+#include "launch/train_command.hpp"
+
+#include <cstdio>
+#include <filesystem>
+
+#include "core/log.hpp"
+#include "io/file.hpp"
+#include "launch/config.hpp"
+#include "launch/lvm_training.hpp"
+#include "launch/trainer.hpp"
+#include "parallel/communicator.hpp"
+
+namespace skymm {
+
+int train_command(const std::vector<std::string>& arguments) {
+  const std::optional<TrainConfig> config = parse_config(arguments);
+  if (!config) {
+    std::fputs(config_help().c_str(), stdout);
+    return 0;
+  }
+  const std::unique_ptr<Communicator> ranks = world();
+  check_config(*config);
+  apply_process_options(config->run);
+  if (ranks->rank() == 0) {
+    std::filesystem::create_directories(config->run.dir);
+    write_file(config->run.dir + "/config.ini", to_ini(*config));
+  }
+  log::info("{} ranks, config in {}/config.ini", ranks->size(), config->run.dir);
+  if (config->train.objective == "lvm") {
+    train_lvm(*config, *ranks);
+  } else {
+    Trainer(*config, *ranks).run();
+  }
+  return 0;
+}
+
+}  // namespace skymm
