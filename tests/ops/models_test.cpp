@@ -334,43 +334,19 @@ TEST(Models, UsefulWorkOfAFrozenDecoderIsFourAWeight) {
   EXPECT_EQ(cost.vision + cost.resampler, 0);
 }
 
-TEST(Lvm, ContrastOverRanksAddsUpToThatOfOne) {
-  const Tensor images = random_tensor({5, 8}, DType::f32, 1), texts = random_tensor({5, 8}, DType::f32, 2);
-  const auto gradients = [&](std::int64_t first, std::int64_t end, bool gathered) {
-    Graph graph;
-    const Variable i = graph.input(images.slice(0, first, end).clone()),
-                   t = graph.input(texts.slice(0, first, end).clone());
-    const Gathered others = gathered ? Gathered{images, texts, first} : Gathered{};
-    const Variable loss = contrastive_loss(i, t, 3.0F, others);
-    graph.backward(loss, Tensor::full({1}, DType::f32, 1));
-    return std::tuple(loss.value().item(), values_of(graph.gradient(i)), values_of(graph.gradient(t)));
-  };
-  auto [loss, di, dt] = gradients(0, 5, false);
-  const auto [loss_a, di_a, dt_a] = gradients(0, 2, true);
-  const auto [loss_b, di_b, dt_b] = gradients(2, 5, true);
-  EXPECT_NEAR(loss_a, loss, 1e-5 * loss);
-  EXPECT_NEAR(loss_b, loss, 1e-5 * loss);
-  Values joined = di_a;
-  joined.insert(joined.end(), di_b.begin(), di_b.end());
-  EXPECT_LE(relative_error(joined, di), 1e-5);
-  joined = dt_a;
-  joined.insert(joined.end(), dt_b.begin(), dt_b.end());
-  EXPECT_LE(relative_error(joined, dt), 1e-5);
-}
-
 TEST(Lvm, LearnsTheNamesOfPatches) {
-  LvmConfig config{.vision = vision_preset("vit-pico"), .vocabulary = 20, .text_width = 16, .embedding = 16};
-  Lvm lvm(config, DType::f32, cpu());
-  initialize(lvm, 3);
-  const TextBatch names = make_text_batch({{1, 2}, {3}, {4, 5, 6}}, DType::f32, cpu());
+  const LvmConfig config{.vision = vision_preset("vit-pico"), .vocab = 20, .text_width = 16, .embedding = 16};
+  Lvm lvm(config, DType::f32, 3);
+  for (const NamedParameter& entry : all_parameters(lvm)) entry.parameter->trainable = true;
+  TextBatch names;
+  for (const std::vector<std::int32_t>& text : {std::vector{1, 2}, {3}, {4, 5, 6}}) names.add(text);
   const Tensor pixels = random_tensor({2, 3, 28, 28}, DType::f32, 4), labels = ids({0, 1, 2, -1, 2, 1, 0, 0});
   const auto step = [&](float rate) {
     Graph graph;
-    const Variable features = lvm.features(graph, pixels);
+    const Variable patches = lvm.patches(graph, pixels);
     const Variable texts = lvm.text_embedding(graph, names);
-    const Variable loss = patch_name_loss(lvm.patch_embedding(features), texts, labels, config.scale);
-    const Variable images = lvm.image_embedding(features);
-    EXPECT_EQ(images.value().shape(), (Shape{2, 16}));
+    const Variable loss = name_loss(lvm.patch_embedding(patches), texts, labels, config.scale, 1.0F);
+    EXPECT_EQ(lvm.image_embedding(patches).value().shape(), (Shape{2, 16}));
     graph.backward(loss, Tensor::full({1}, DType::f32, 1));
     for (const NamedParameter& entry : trainable_parameters(lvm)) {
       if (entry.parameter->gradient.defined()) entry.parameter->value.add(entry.parameter->gradient, -rate);
