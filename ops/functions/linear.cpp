@@ -149,7 +149,20 @@ bool any_trainable(const LinearMaps& maps, bool loras) {
   return false;
 }
 
-Node linear_node(const Variable& x, const LinearMaps& maps, const Tensor& low) {
+// What a product's gradient keeps of its input: the input itself, or what it is cheaply made of.
+struct SavedInput {
+  Tensor tensor;
+  bool swiglu = false;  // the input is swiglu(tensor)
+
+  Tensor value() const { return swiglu ? swiglu_of(tensor) : tensor; }
+  static Tensor swiglu_of(const Tensor& gate_up) {
+    const Tensor y = Tensor::empty({gate_up.dim(0), gate_up.dim(1) / 2}, gate_up.dtype(), gate_up.device());
+    kernels(gate_up).swiglu(gate_up, y);
+    return y;
+  }
+};
+
+Node linear_node(const Variable& from, bool swiglu, const LinearMaps& maps, const Tensor& low) {
   // What the weight part needs of the input part: computed once, by whichever comes first.
   auto shared = std::make_shared<Tensor>();
   const auto dlow_of = [shared, maps](const Tensor& dy) {
@@ -157,15 +170,31 @@ Node linear_node(const Variable& x, const LinearMaps& maps, const Tensor& low) {
     return *shared;
   };
   const bool base = any_trainable(maps, false), lora = any_trainable(maps, true);
-  Node node{"linear", {x}, parameters_of(maps), {}, {}};
-  node.input_gradient = [maps, dlow_of, in = maps.weight->in](const NodeGradients& gradients) {
-    const Tensor& dy = gradients.output();
-    const auto [dx, accumulate] = gradients.into(0, {dy.dim(0), in}, dy);
+  const SavedInput saved{base || lora || swiglu ? from.value() : Tensor(), swiglu};
+  const auto add_input_gradient = [maps, dlow_of](const Tensor& dy, const Tensor& dx, bool accumulate) {
     kernels(dy).linear_input_gradient(dy, *maps.weight, dx, accumulate);
     if (!maps.loras.empty()) add_low_rank_input_gradient(dlow_of(dy), maps, dx);
   };
-  node.weight_gradient = [maps, dlow_of, low, base, lora,
-                          x = base || lora ? x.value() : Tensor()](std::span<const Tensor> dy) {
+  Node node{"linear", {from}, parameters_of(maps), {}, {}};
+  if (swiglu) {
+    node.input_gradient = [add_input_gradient, in = maps.weight->in,
+                           gate_up = from.value()](const NodeGradients& gradients) {
+      const Tensor& dy = gradients.output();
+      const Tensor dx = Tensor::empty({dy.dim(0), in}, dy.dtype(), dy.device());
+      add_input_gradient(dy, dx, false);
+      const Tensor dgate_up = gate_up.empty_like();
+      kernels(dy).swiglu_gradient(gate_up, dx, dgate_up);
+      gradients.add(0, dgate_up);
+    };
+  } else {
+    node.input_gradient = [add_input_gradient, in = maps.weight->in](const NodeGradients& gradients) {
+      const Tensor& dy = gradients.output();
+      const auto [dx, accumulate] = gradients.into(0, {dy.dim(0), in}, dy);
+      add_input_gradient(dy, dx, accumulate);
+    };
+  }
+  node.weight_gradient = [maps, dlow_of, low, base, lora, saved](std::span<const Tensor> dy) {
+    const Tensor x = saved.value();
     if (base) add_base_weight_gradients(dy[0], x, maps);
     if (lora) add_lora_weight_gradients(dy[0], x, low, dlow_of(dy[0]), maps);
   };
@@ -198,8 +227,17 @@ Variable linear(const Variable& x, const LinearMaps& maps, Activation kind) {
   const std::vector<Parameter*> parameters = parameters_of(maps);
   const bool apart = !maps.loras.empty() || graph.needs_node(std::span(&x, 1), parameters);
   const Tensor low = compute(in, maps, apart ? Activation::none : kind, y, false);
-  Variable out = graph.record(y, linear_node(x, maps, low));
+  Variable out = graph.record(y, linear_node(x, false, maps, low));
   return apart ? activation(out, kind) : out;
+}
+
+Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps) {
+  const Tensor x = SavedInput::swiglu_of(gate_up.value());
+  check(x.dim(1) == maps.weight->in, "swiglu_linear: the input has shape {}, its rows should be {} wide",
+        gate_up.value().shape().str(), 2 * maps.weight->in);
+  const Tensor y = Tensor::empty({x.dim(0), maps.weight->out}, x.dtype(), x.device());
+  const Tensor low = compute(x, maps, Activation::none, y, false);
+  return gate_up.graph().record(y, linear_node(gate_up, true, maps, low));
 }
 
 Variable add_linear(const Variable& residual, const Variable& x, const LinearMaps& maps) {

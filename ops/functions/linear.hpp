@@ -40,6 +40,10 @@ struct LinearMaps {
 // x: [T, in] -> [T, sum of outs].
 Variable linear(const Variable& x, const LinearMaps& maps, Activation activation = Activation::none);
 
+// linear(swiglu(gate_up), maps), but what is kept for the gradient is gate_up alone: the product silu(gate) * up is
+// made again, which costs less than its memory.
+Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps);
+
 // residual + linear(x, maps). Where no gradient passes through, `residual` is consumed: its tensor becomes the result.
 Variable add_linear(const Variable& residual, const Variable& x, const LinearMaps& maps);
 

@@ -13,7 +13,7 @@ DecoderBlock::DecoderBlock(const DecoderBlockOptions& options, DType dtype, Devi
 
 Variable DecoderBlock::forward(const Variable& x, const Context& context) {
   const auto [h, y] = post_attention_norm_.forward(x, attention_.forward(input_norm_.forward(x), context));
-  return down_.add_to(h, swiglu(gate_up_.forward(y, context)), context);
+  return add(h, down_.forward_swiglu(gate_up_.forward(y, context), context));
 }
 
 void DecoderBlock::visit(const std::string& prefix, const ParameterVisitor& visitor) {

@@ -51,6 +51,10 @@ Variable Linear::forward(const Variable& x, const Context& context, Activation a
   return linear(x, maps(context), activation);
 }
 
+Variable Linear::forward_swiglu(const Variable& gate_up, const Context& context) {
+  return swiglu_linear(gate_up, maps(context));
+}
+
 Variable Linear::add_to(const Variable& residual, const Variable& x, const Context& context) {
   return add_linear(residual, x, maps(context));
 }

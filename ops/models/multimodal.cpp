@@ -47,6 +47,7 @@ Variable Multimodal::head_loss(const Variable& x, const Batch& batch) {
 }
 
 Variable Multimodal::loss(Graph& graph, const Batch& batch) {
+  if (batch.label_rows.dim(0) == 0) return graph.constant(Tensor::zeros({1}, DType::f32, device_));
   Variable x = embed(graph, batch);
   for (std::int64_t i = 0; i < layers(); ++i) x = layer(i, x, batch);
   return head_loss(x, batch);

@@ -33,7 +33,8 @@ class Multimodal final : public Module {
  public:
   Multimodal(const MultimodalConfig& config, DType dtype, Device& device);
 
-  // The sum of the labels' cross entropies, f32 [1].
+  // The sum of the labels' cross entropies, f32 [1]. A batch without labels (or without samples) costs nothing: a zero
+  // that no gradient goes through.
   Variable loss(Graph& graph, const Batch& batch);
   // [rows, vocabulary]: the scores of the token after each of `rows` (i32), for generation and evaluation.
   Tensor logits(Graph& graph, const Batch& batch, const Tensor& rows);

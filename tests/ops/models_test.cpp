@@ -1,0 +1,364 @@
+// What the models promise beyond their numbers: recomputation, deferral, streams, packing, merging, freezing.
+#include <cmath>
+#include <limits>
+
+#include "core/error.hpp"
+#include "ops/models/cost.hpp"
+#include "ops/models/lvm.hpp"
+#include "ops/models/multimodal.hpp"
+#include "support/support.hpp"
+
+namespace skymm::testing {
+namespace {
+
+Tensor ids(const std::vector<std::int32_t>& values) {
+  return Tensor::from(values, {static_cast<std::int64_t>(values.size())});
+}
+
+MultimodalConfig small_config() {
+  MultimodalConfig config;
+  config.vision = vision_preset("vit-pico");
+  config.decoder = {.vocabulary = 61, .width = 32, .layers = 2, .heads = 4, .kv_heads = 2, .head_width = 8, .ffn = 48};
+  config.resampler = {.kind = ResamplerKind::qwen, .queries = 4, .heads = 2};
+  config.lora = {.rank = 3, .alpha = 6, .dropout = 0.2F};
+  config.head_chunk_rows = 4;
+  return config;
+}
+
+// Four visual tokens where `image`, then `text` random tokens, all of them labels.
+struct Sample {
+  std::int32_t position;  // in the global batch: decides its tokens and its dropout
+  std::int32_t text;
+  bool image;
+};
+
+Batch batch_of(const std::vector<Sample>& samples, DType dtype = DType::f32) {
+  constexpr std::int32_t visual = 4;
+  std::vector<std::int32_t> tokens, positions, offsets{0}, rows, labels, visual_rows, row_ids;
+  std::vector<float> pixels;
+  Batch batch;
+  for (const Sample& sample : samples) {
+    RandomStream random(77, static_cast<std::uint64_t>(sample.position));
+    const std::int32_t before = sample.image ? visual : 0;
+    for (std::int32_t t = 0; t < before + sample.text; ++t) {
+      const auto row = static_cast<std::int32_t>(tokens.size());
+      if (t < before) visual_rows.push_back(row);
+      tokens.push_back(t < before ? -1 : static_cast<std::int32_t>(random.below(61)));
+      positions.push_back(t);
+      row_ids.insert(row_ids.end(), {sample.position, t});
+      if (t > before) {
+        rows.push_back(row - 1);
+        labels.push_back(tokens.back());
+      }
+    }
+    offsets.push_back(static_cast<std::int32_t>(tokens.size()));
+    batch.max_length = std::max<std::int64_t>(batch.max_length, before + sample.text);
+    for (int i = 0; sample.image && i < 3 * 28 * 28; ++i) pixels.push_back(random.normal());
+  }
+  batch.tokens = ids(tokens);
+  batch.positions = ids(positions);
+  batch.sequence_offsets = ids(offsets);
+  batch.label_rows = ids(rows);
+  batch.label_ids = ids(labels);
+  batch.row_ids = Tensor::from(row_ids, {static_cast<std::int64_t>(tokens.size()), 2});
+  batch.random = {.seed = 9, .step = 3};
+  batch.training = true;
+  if (!pixels.empty()) {
+    batch.visual_rows = ids(visual_rows);
+    batch.pixels =
+        Tensor::from(pixels, {static_cast<std::int64_t>(pixels.size()) / (3 * 28 * 28), 3, 28, 28}).to(dtype);
+  }
+  return batch;
+}
+
+const std::vector<Sample> mixed{{0, 7, true}, {1, 5, false}, {2, 3, true}};
+
+std::unique_ptr<Multimodal> make(const MultimodalConfig& config, DType dtype = DType::f32, bool freeze = true) {
+  auto model = std::make_unique<Multimodal>(config, dtype, cpu());
+  initialize(*model, 5);
+  for (const NamedParameter& entry : all_parameters(*model)) {  // B is zero after initialize: then A has no gradient
+    if (entry.name.find("lora_B") != std::string::npos) {
+      entry.parameter->value.copy_from(random_tensor(entry.parameter->shape, dtype, stable_hash(entry.name), 0.2));
+    }
+  }
+  if (freeze) model->freeze();
+  return model;
+}
+
+struct Result {
+  double loss = 0;
+  std::map<std::string, Values> gradients;
+
+  bool operator==(const Result&) const = default;
+};
+
+Result run(Multimodal& model, const Batch& batch, Graph::Weights weights = Graph::Weights::now) {
+  for (const NamedParameter& entry : all_parameters(model)) entry.parameter->clear_gradient();
+  Graph graph;
+  const Variable loss = model.loss(graph, batch);
+  graph.backward(loss, Tensor::full({1}, DType::f32, 1), weights);
+  graph.weight_gradients();
+  Result result{loss.value().item(), {}};
+  for (const NamedParameter& entry : trainable_parameters(model)) {
+    if (entry.parameter->gradient.defined()) result.gradients[entry.name] = values_of(entry.parameter->gradient);
+  }
+  return result;
+}
+
+double norm(const Values& x) {
+  double sum = 0;
+  for (const double value : x) sum += value * value;
+  return std::sqrt(sum);
+}
+
+class ModelsOf : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(, ModelsOf, ::testing::Values(DType::f32, DType::bf16),
+                         [](const auto& info) { return std::string(name_of(info.param)); });
+
+TEST_P(ModelsOf, RecomputationDeferralAndStreamsChangeNoBit) {
+  const Batch batch = batch_of(mixed, GetParam());
+  MultimodalConfig config = small_config();
+  const Result plain = run(*make(config, GetParam()), batch);
+  EXPECT_EQ(plain.gradients.size(), 2 * 2 * 7 + 13U);  // LoRA of two layers, and the resampler
+  for (const auto& [name, gradient] : plain.gradients) EXPECT_GT(norm(gradient), 0) << name;
+  EXPECT_TRUE(run(*make(config, GetParam()), batch) == plain) << "the same again";
+  EXPECT_TRUE(run(*make(config, GetParam()), batch, Graph::Weights::deferred) == plain) << "deferred weight gradients";
+  {
+    DeferredStream stream(cpu());
+    const StreamScope scope(stream);
+    EXPECT_TRUE(run(*make(config, GetParam()), batch) == plain) << "deferred stream";
+  }
+  config.recompute = Recompute::full;
+  EXPECT_TRUE(run(*make(config, GetParam()), batch) == plain) << "recomputed";
+  EXPECT_TRUE(run(*make(config, GetParam()), batch, Graph::Weights::deferred) == plain) << "recomputed and deferred";
+}
+
+TEST(Models, LossOfABatchIsTheSumOfItsSamples) {
+  const auto model = make(small_config());
+  const Result all = run(*model, batch_of(mixed));
+  double loss = 0;
+  std::map<std::string, Values> sums;
+  for (const Sample& sample : mixed) {
+    const Result one = run(*model, batch_of({sample}));
+    loss += one.loss;
+    for (const auto& [name, gradient] : one.gradients) {
+      Values& sum = sums[name];
+      sum.resize(gradient.size());
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += gradient[i];
+    }
+  }
+  EXPECT_NEAR(all.loss, loss, 1e-5 * loss);
+  for (const auto& [name, gradient] : all.gradients) EXPECT_LE(relative_error(gradient, sums[name]), 1e-4) << name;
+}
+
+TEST(Models, TextAloneNeverRunsTheVisionPart) {
+  const auto model = make(small_config(), DType::f32, false);
+  for (const NamedParameter& entry : all_parameters(*model)) {
+    const bool vision = entry.name.starts_with("vision_model") || entry.name.starts_with("resampler");
+    if (vision) entry.parameter->value.fill(std::numeric_limits<double>::quiet_NaN());
+  }
+  model->freeze();
+  const Result text = run(*model, batch_of({{1, 5, false}}));
+  EXPECT_TRUE(std::isfinite(text.loss));
+  for (const auto& [name, gradient] : text.gradients) EXPECT_TRUE(name.find("lora") != std::string::npos) << name;
+  EXPECT_FALSE(std::isfinite(run(*model, batch_of(mixed)).loss));
+}
+
+TEST(Models, CachedFeaturesAreAsGoodAsPixels) {
+  const auto model = make(small_config());
+  Batch batch = batch_of(mixed);
+  const Result from_pixels = run(*model, batch);
+  batch.features = model->features(batch.pixels);
+  batch.pixels = Tensor();
+  EXPECT_TRUE(run(*model, batch) == from_pixels);
+}
+
+TEST(Models, ABatchWithoutLabelsCostsNothing) {
+  const auto model = make(small_config());
+  const Result none = run(*model, batch_of({}));
+  EXPECT_EQ(none.loss, 0);
+  EXPECT_TRUE(none.gradients.empty());
+}
+
+TEST(Models, EachTrainedParameterIsReportedCompleteOnce) {
+  for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+    MultimodalConfig config = small_config();
+    config.recompute = recompute;
+    const auto model = make(config);
+    std::map<const Parameter*, int> completed;
+    Graph graph;
+    graph.on_complete([&](Parameter& parameter) { ++completed[&parameter]; });
+    const Variable loss = model->loss(graph, batch_of(mixed));
+    graph.backward(loss, Tensor::full({1}, DType::f32, 1));
+    for (const NamedParameter& entry : trainable_parameters(*model)) EXPECT_EQ(completed[entry.parameter], 1);
+    EXPECT_EQ(completed.size(), trainable_parameters(*model).size());
+  }
+}
+
+TEST(Models, MergedLoraAnswersTheSameAndUnmergesAgain) {
+  for (const Packing packing : {Packing::none, Packing::both}) {
+    MultimodalConfig config = small_config();
+    config.packing = packing;
+    const auto model = make(config);
+    Batch batch = batch_of(mixed);
+    batch.training = false;
+    const auto logits = [&] {
+      Graph graph(Graph::Mode::inference);
+      return values_of(model->logits(graph, batch, batch.label_rows));
+    };
+    const Values before = logits();
+    model->merge_lora();
+    EXPECT_LE(relative_error(logits(), before), 1e-5);
+    EXPECT_THROW(model->merge_lora(), Error);
+    model->unmerge_lora();
+    EXPECT_LE(relative_error(logits(), before), 1e-5);
+    // Without LoRA it answers something else, so that the above says something.
+    for (const NamedParameter& entry : trainable_parameters(*model)) {
+      if (entry.name.find("lora_B") != std::string::npos) entry.parameter->value.fill(0);
+    }
+    EXPECT_GT(relative_error(logits(), before), 1e-2);
+  }
+}
+
+TEST(Models, AllTrainableDecoderWithTiedHeadHasTheRightGradient) {
+  MultimodalConfig config = small_config();
+  config.vision.reset();
+  config.lora.rank = 0;
+  config.trainable.decoder = true;
+  const auto model = make(config);
+  const Batch batch = batch_of({{1, 7, false}, {4, 9, false}});
+  const Result result = run(*model, batch);
+  for (const NamedParameter& entry : trainable_parameters(*model)) {
+    SCOPED_TRACE(entry.name);
+    ASSERT_TRUE(result.gradients.contains(entry.name));
+    const Tensor direction = random_tensor(entry.parameter->shape, DType::f32, 3, 0.05), value = entry.parameter->value;
+    double analytic = 0;
+    const Values v = values_of(direction);
+    for (std::size_t i = 0; i < v.size(); ++i) analytic += v[i] * result.gradients.at(entry.name)[i];
+    const auto loss = [&](float step) {
+      const Tensor kept = value.clone();
+      value.add(direction, step);
+      Graph graph(Graph::Mode::inference);
+      const double sum = model->loss(graph, batch).value().item();
+      value.copy_from(kept);
+      return sum;
+    };
+    const double numeric = (loss(0.05F) - loss(-0.05F)) / 0.1;
+    EXPECT_NEAR(analytic, numeric, 0.02 * std::abs(numeric) + 2e-3);
+  }
+}
+
+TEST(Models, InitialWeightsDependOnSeedAndNameAlone) {
+  MultimodalConfig config = small_config();
+  const auto model = make(config);
+  config.decoder.layers = 1;
+  config.vision.reset();
+  config.lora.rank = 0;
+  Multimodal other(config, DType::f32, cpu());
+  initialize(other, 5);
+  std::map<std::string, Values> values;
+  Multimodal whole(small_config(), DType::f32, cpu());
+  initialize(whole, 5);
+  for (const NamedParameter& entry : all_parameters(whole)) values[entry.name] = values_of(entry.parameter->value);
+  for (const NamedParameter& entry : all_parameters(other)) {
+    EXPECT_EQ(values.at(entry.name), values_of(entry.parameter->value)) << entry.name;
+  }
+  initialize(other, 6);
+  int changed = 0;
+  for (const NamedParameter& entry : all_parameters(other)) {
+    changed += values.at(entry.name) != values_of(entry.parameter->value) ? 1 : 0;
+  }
+  EXPECT_EQ(changed, 1 + 7);  // the table and a layer's matrices; norms are ones
+}
+
+TEST(Models, PresetsHaveTheKnownNumbersOfParameters) {
+  const auto count = [](const DecoderConfig& d) {
+    const std::int64_t q = d.heads * d.head_width, kv = d.kv_heads * d.head_width;
+    const std::int64_t layer = d.width * (2 * q + 2 * kv + 3 * d.ffn + 2);
+    return d.layers * layer + d.width * (1 + d.vocabulary * (d.tied ? 1 : 2));
+  };
+  EXPECT_NEAR(static_cast<double>(count(decoder_preset("smollm2-135m"))), 134.5e6, 0.1e6);
+  EXPECT_NEAR(static_cast<double>(count(decoder_preset("tinyllama-1.1b"))), 1.100e9, 0.001e9);
+  EXPECT_NEAR(static_cast<double>(count(decoder_preset("llama-13b"))), 13.016e9, 0.001e9);
+  EXPECT_NEAR(static_cast<double>(count(decoder_preset("skywork-13b"))), 13.854e9, 0.01e9);
+  EXPECT_EQ(vision_preset("clip-vit-l14").tokens(), 257);
+  EXPECT_EQ(vision_preset("clip-vit-l14-336").tokens(), 577);
+  EXPECT_EQ(vision_preset("vit-nano").patches(), 49);
+  EXPECT_EQ(decoder_preset("pico").layers, 16);
+  EXPECT_EQ(decoder_preset("pico").width, 64);
+}
+
+TEST(Models, BadSettingsSayWhatThereIs) {
+  try {
+    decoder_preset("smollm");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("smollm2-135m"));
+  }
+  MultimodalConfig config = small_config();
+  config.lora.targets = {"q_proj", "w1"};
+  EXPECT_THROW(Multimodal(config, DType::f32, cpu()), Error);
+  config = small_config();
+  config.resampler.queries = 5;
+  EXPECT_THROW(Multimodal(config, DType::f32, cpu()), Error);
+  config = small_config();
+  config.vision.reset();
+  const auto text_only = make(config);
+  EXPECT_THROW(run(*text_only, batch_of(mixed)), Error);
+}
+
+TEST(Models, TableSaysWhatTrains) {
+  MultimodalConfig config = small_config();
+  config.lora.targets = {"q_proj", "v_proj"};
+  const auto model = make(config);
+  std::int64_t lora = 0;
+  for (const NamedParameter& entry : trainable_parameters(*model)) {
+    if (entry.name.find("lora") != std::string::npos) lora += entry.parameter->shape.numel();
+  }
+  EXPECT_EQ(lora, 2 * 3 * ((32 + 32) + (32 + 16)));
+  const std::string table = trainable_table(*model);
+  EXPECT_THAT(table, ::testing::ContainsRegex("LoRA +trains +8 +672"));
+  EXPECT_THAT(table, ::testing::ContainsRegex("vision_model +frozen"));
+  EXPECT_THAT(table, ::testing::ContainsRegex("resampler +trains +13"));
+  EXPECT_THAT(table, ::testing::ContainsRegex("total +frozen"));
+}
+
+TEST(Models, UsefulWorkOfAFrozenDecoderIsFourAWeight) {
+  MultimodalConfig config;
+  config.decoder = decoder_preset("llama-13b");
+  config.lora = {.rank = 8, .targets = {"q_proj"}};
+  const StepCost cost = step_cost(config, {.tokens = 100, .labels = 10, .mean_length = 0});
+  const double block = 4.0 * 5120 * 5120 + 3.0 * 5120 * 13824, lora = 8 * (5120.0 + 5120.0);
+  EXPECT_DOUBLE_EQ(cost.decoder, 40 * 100 * (4 * block + 6 * lora));
+  EXPECT_DOUBLE_EQ(cost.head, 10 * 5120.0 * 32000 * 4);
+  EXPECT_EQ(cost.vision + cost.resampler, 0);
+}
+
+TEST(Lvm, LearnsTheNamesOfPatches) {
+  const LvmConfig config{.vision = vision_preset("vit-pico"), .vocab = 20, .text_width = 16, .embedding = 16};
+  Lvm lvm(config, DType::f32, 3);
+  for (const NamedParameter& entry : all_parameters(lvm)) entry.parameter->trainable = true;
+  TextBatch names;
+  for (const std::vector<std::int32_t>& text : {std::vector{1, 2}, {3}, {4, 5, 6}}) names.add(text);
+  const Tensor pixels = random_tensor({2, 3, 28, 28}, DType::f32, 4), labels = ids({0, 1, 2, -1, 2, 1, 0, 0});
+  const auto step = [&](float rate) {
+    Graph graph;
+    const Variable patches = lvm.patches(graph, pixels);
+    const Variable texts = lvm.text_embedding(graph, names);
+    const Variable loss = name_loss(lvm.patch_embedding(patches), texts, labels, config.scale, 1.0F);
+    EXPECT_EQ(lvm.image_embedding(patches).value().shape(), (Shape{2, 16}));
+    graph.backward(loss, Tensor::full({1}, DType::f32, 1));
+    for (const NamedParameter& entry : trainable_parameters(lvm)) {
+      if (entry.parameter->gradient.defined()) entry.parameter->value.add(entry.parameter->gradient, -rate);
+      entry.parameter->clear_gradient();
+    }
+    return loss.value().item();
+  };
+  const double first = step(2e-3F);
+  double last = first;
+  for (int i = 0; i < 60; ++i) last = step(2e-3F);
+  EXPECT_LT(last, 0.5 * first);
+}
+
+}  // namespace
+}  // namespace skymm::testing
