@@ -67,7 +67,8 @@ int build_tokenizer_command(const Words& arguments) {
       {"symbols", "FILE", "strings that become one token each, a line each; default data/picturebook/symbols.txt"},
       {"out", "FILE", "the model; default data/picturebook/tokenizer.model"},
       {"vocab", "N", "tokens; default 3072"},
-      {"coverage", "X", "share of the corpus' characters that get a token of their own; the rest are bytes; default 0.98"},
+      {"coverage", "X",
+       "share of the corpus' characters that get a token of their own; the rest are bytes; default 0.98"},
   };
   const Arguments given = parse_arguments("skymm data build tokenizer", flags, arguments, 0);
   if (given.help) {

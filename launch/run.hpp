@@ -13,8 +13,8 @@ struct Run {
   Assembly assembly;
 };
 
-// Of the run directory `dir`: config.ini with trained.safetensors, or, while the run goes on, with its newest checkpoint.
-// Throws Error that says what is missing and which command makes it.
+// Of the run directory `dir`: config.ini with trained.safetensors, or, while the run goes on, with its newest
+// checkpoint. Throws Error that says what is missing and which command makes it.
 Run open_run(const std::string& dir);
 
 }  // namespace skymm

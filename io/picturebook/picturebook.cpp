@@ -440,11 +440,33 @@ std::string tokenizer_symbols(const std::string& names) {
       symbols += fmt::format("{}：\n", position_name(box, Language::chinese));
     }
   }
-  for (const char* phrase :
-       {" Please answer yes or no.", "请回答是或否。", " in the picture?", " Is there", " Are there", " Is the", " left of the",
-        " right of the", " above the", " below the", " How many", " are there?", " Where is the", " What is at the",
-        " What color is the", " Describe the picture.", "描述图片。", "图里有", "在哪里？", "边是什么？", "是什么颜色？", "的左边吗？",
-        "的右边吗？", "的上面吗？", "的下面吗？", " yes", " no"}) {
+  for (const char* phrase : {" Please answer yes or no.",
+                             "请回答是或否。",
+                             " in the picture?",
+                             " Is there",
+                             " Are there",
+                             " Is the",
+                             " left of the",
+                             " right of the",
+                             " above the",
+                             " below the",
+                             " How many",
+                             " are there?",
+                             " Where is the",
+                             " What is at the",
+                             " What color is the",
+                             " Describe the picture.",
+                             "描述图片。",
+                             "图里有",
+                             "在哪里？",
+                             "边是什么？",
+                             "是什么颜色？",
+                             "的左边吗？",
+                             "的右边吗？",
+                             "的上面吗？",
+                             "的下面吗？",
+                             " yes",
+                             " no"}) {
     symbols += std::string(phrase) + '\n';
   }
   return symbols;
