@@ -39,6 +39,12 @@ void RunLog::record(std::int64_t step, const std::string& name, double value) {
   auto curve = std::ranges::find(curves_, name, &Curve::name);
   if (curve == curves_.end()) curve = curves_.insert(curves_.end(), {name, {}});
   curve->points.emplace_back(step, value);
+  events().scalar(step, name, value);
+}
+
+EventWriter& RunLog::events() {
+  if (!events_) events_ = std::make_unique<EventWriter>(config_.run.dir, std::max<std::int64_t>(first_step_, 0));
+  return *events_;
 }
 
 void RunLog::step(const StepMetrics& m) {
@@ -46,6 +52,10 @@ void RunLog::step(const StepMetrics& m) {
   if (first_step_ < 0) first_step_ = m.step - 1;
   recent_.push_back(m);
   record(m.step, "loss", m.loss);
+  events().scalar(m.step, "learning rate", m.learning_rate);
+  events().scalar(m.step, "gradient norm", m.gradient_norm);
+  if (m.seconds > 0 && m.tokens > 0) events().scalar(m.step, "speed/tokens per second", m.tokens / m.seconds);
+  if (m.seconds > 0 && m.gflop > 0) events().scalar(m.step, "speed/GFLOP per second", m.gflop / m.seconds);
   const nlohmann::json entry = {{"step", m.step},
                                 {"loss", m.loss},
                                 {"learning_rate", m.learning_rate},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launch/config.hpp"
+#include "launch/tensorboard.hpp"
 
 namespace skymm {
 
@@ -45,12 +46,14 @@ class RunLog {
  private:
   void line();
   void record(std::int64_t step, const std::string& name, double value);
+  EventWriter& events();
 
   TrainConfig config_;
   bool speaks_;
   double peak_gflops_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::ofstream file_;
+  std::unique_ptr<EventWriter> events_;  // made with the first figure, when it is known where the run goes on
   std::vector<Curve> curves_;
   std::vector<StepMetrics> recent_;
   std::int64_t first_step_ = -1;

@@ -13,7 +13,9 @@
 #include "io/loader.hpp"
 #include "io/weights/safetensors.hpp"
 #include "launch/batches.hpp"
+#include "launch/peak.hpp"
 #include "launch/run_log.hpp"
+#include "ops/models/cost.hpp"
 #include "parallel/optimizer.hpp"
 
 namespace skymm {
@@ -48,6 +50,26 @@ std::vector<double> sum_over(Communicator& world, const std::vector<double>& val
   return x.to_vector<double>();
 }
 
+// The useful work of this rank's micro-batches.
+double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>& batches) {
+  StepCounts counts;
+  double squares = 0;
+  for (const MicroBatch& batch : batches) {
+    if (batch.label_rows.empty()) continue;  // not computed
+    counts.tokens += static_cast<std::int64_t>(batch.tokens.size());
+    counts.labels += static_cast<std::int64_t>(batch.label_rows.size());
+    counts.images += batch.counts.images;
+    for (std::size_t s = 1; s < batch.sequence_offsets.size(); ++s) {
+      const double length = batch.sequence_offsets[s] - batch.sequence_offsets[s - 1];
+      squares += length * length;
+    }
+  }
+  if (counts.tokens == 0) return 0;
+  counts.resampled = counts.images;
+  counts.mean_length = squares / static_cast<double>(counts.tokens);
+  return 1e-9 * step_cost(model, counts).total();
+}
+
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -60,8 +82,11 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
   loader_ = make_loader(config_, assembly_, world_, true);
   if (!config_.data.validation.empty()) validation_ = make_loader(config_, assembly_, world_, false);
   optimizer_ = std::make_unique<Optimizer>(trainable_parameters(*assembly_.model), optimizer_options(config_), world_);
-  log_ = std::make_unique<RunLog>(config_, world_.rank() == 0);
   if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", table);
+  world_.barrier();  // ranks that share a machine measure together what each of them gets
+  const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype())})[0];
+  log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
+  log_ = std::make_unique<RunLog>(config_, world_.rank() == 0, peak);
 }
 
 Trainer::~Trainer() = default;
@@ -104,7 +129,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   const BatchCounts& counts = batches.counts;
   const std::vector<double> total =
       sum_over(world_, {loss, static_cast<double>(counts.label_tokens), static_cast<double>(counts.tokens),
-                        static_cast<double>(counts.images), static_cast<double>(loader_->totals().bad())});
+                        static_cast<double>(counts.images), static_cast<double>(loader_->totals().bad()),
+                        useful_gflop(assembly_.model->config(), batches.micro_batches)});
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number);
   StepMetrics metrics;
@@ -118,6 +144,7 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.tokens = total[2];
   metrics.images = total[3];
   metrics.bad_samples = static_cast<std::int64_t>(total[4]);
+  metrics.gflop = total[5];
   metrics.data_wait_seconds = loader_->waited_seconds() - waited_before;
   metrics.seconds = since(start);
   return metrics;

@@ -54,12 +54,14 @@ TEST_F(PicturebookTest, CanvasesHaveOnePictureAndACaptionInEachLanguage) {
     EXPECT_EQ(en.language, Language::english);
     EXPECT_EQ(zh.language, Language::chinese);
     EXPECT_EQ(en.images, zh.images);
-    ASSERT_EQ(en.parts.size(), 2u);
-    EXPECT_EQ(en.parts[1].task, "caption");
+    ASSERT_EQ(en.parts.size(), 3u);
+    EXPECT_EQ(en.parts[1].text, "Describe the picture.");
+    EXPECT_EQ(zh.parts[1].text, "描述图片。");
+    EXPECT_EQ(en.parts[2].task, "caption");
     const auto truth = nlohmann::json::parse(en.annotations);
     for (const auto& object : truth["objects"]) {
-      EXPECT_THAT(en.parts[1].text, HasSubstr(object["name_en"]));
-      EXPECT_THAT(zh.parts[1].text, HasSubstr(object["name_zh"]));
+      EXPECT_THAT(en.parts[2].text, HasSubstr(object["name_en"]));
+      EXPECT_THAT(zh.parts[2].text, HasSubstr(object["name_zh"]));
     }
   }
   const Image image = decode_image(set.read(0).images[0]);
@@ -95,10 +97,19 @@ TEST_F(PicturebookTest, InstructionSamplesAlternateQuestionsAndAnswers) {
 
 TEST_F(PicturebookTest, TextOnlySamplesHaveNoPicture) {
   const Dataset set = open("scene_text.h5");
-  ASSERT_EQ(set.size(), 600);
+  ASSERT_EQ(set.size(), 1000);
   EXPECT_EQ(set.image_count(), 0);
-  EXPECT_EQ(set.read(1).parts.size(), 21u);
-  EXPECT_TRUE(set.read(1).parts[0].text.ends_with("\n"));
+  int told_again = 0, translated = 0;
+  for (std::int64_t i = 0; i < set.size(); ++i) {
+    const Sample sample = set.read(i);
+    EXPECT_TRUE(sample.parts[0].text.ends_with("\n"));
+    const bool again = sample.parts[2].task == "caption";
+    EXPECT_EQ(sample.parts.size(), again ? 23u : 21u);
+    told_again += again;
+    translated += again && sample.parts[0].text != sample.parts[2].text + "\n";
+  }
+  EXPECT_NEAR(told_again, 500, 64);  // four standard deviations
+  EXPECT_NEAR(translated, told_again * 0.33, 45);
 }
 
 TEST_F(PicturebookTest, HeldOutThingsStayOutOfTraining) {
@@ -128,8 +139,8 @@ TEST_F(PicturebookTest, HeldOutThingsStayOutOfTraining) {
   for (const char* file : {"canvases.h5", "validation.h5"}) {
     const Dataset set = open(file);
     for (std::int64_t i = 0; i < set.size(); ++i)
-      if (const Sample s = set.read(i, false); s.parts[1].task == "caption" && objects_in(s) > 1)
-        (file[0] == 'c' ? trained : unseen).insert(s.parts[1].text);
+      if (const Sample s = set.read(i, false); s.parts[2].task == "caption" && objects_in(s) > 1)
+        (file[0] == 'c' ? trained : unseen).insert(s.parts[2].text);
   }
   EXPECT_FALSE(unseen.empty());
   for (const std::string& caption : unseen) EXPECT_FALSE(trained.contains(caption)) << caption;
