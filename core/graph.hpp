@@ -54,8 +54,8 @@ class NodeGradients {
   // Adds to the gradient of an input. Ignored where none is needed.
   void add(int input, Tensor gradient) const;
   // For kernels that can add in place: the tensor that an input's gradient is gathered in. A new one of `shape`, with
-  // the dtype and device of `like`, still to be written, or (accumulate) the sum so far, to be added to. Undefined where
-  // the input needs none.
+  // the dtype and device of `like`, still to be written, or (accumulate) the sum so far, to be added to. Undefined
+  // where the input needs none.
   struct Target {
     Tensor tensor;
     bool accumulate = false;
