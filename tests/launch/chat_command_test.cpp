@@ -97,7 +97,7 @@ TEST_F(ChatCommand, SaysWhatIsWrong) {
   const auto error = [](const std::vector<std::string>& arguments) { return error_of([&] { chat(arguments); }); };
   EXPECT_THAT(error({}), HasSubstr("skymm chat needs --run"));
   EXPECT_THAT(error({"--run", run(), "--ask", " "}), HasSubstr("--ask is empty"));
-  EXPECT_THAT(error({"--run", run(), "--imgae", "x"}), HasSubstr("did you mean 'image'"));
+  EXPECT_THAT(error({"--run", run(), "--imgae", "x"}), HasSubstr("did you mean '--image'"));
   EXPECT_THAT(error({"--run", run(), "--image", "nowhere.png"}), HasSubstr("nowhere.png"));
   EXPECT_THAT(error({"--run", run(), "--image", folder_->file("broken.png")}), HasSubstr("broken.png cannot be shown"));
   EXPECT_THAT(error({"--run", folder_->file("blind"), "--image", folder_->file("other.png")}),

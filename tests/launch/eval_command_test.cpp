@@ -172,7 +172,7 @@ TEST_F(EvalCommand, SaysWhatIsMissing) {
   EXPECT_THAT(error({"mne"}), HasSubstr("did you mean 'mme'"));
   EXPECT_THAT(error({"mme"}), HasSubstr("needs --run and --data, or --results"));
   EXPECT_THAT(error({"mme", "--run", run()}), HasSubstr("needs --data"));
-  EXPECT_THAT(error({"mme", "--run", run(), "--dat", "x"}), HasSubstr("did you mean 'data'"));
+  EXPECT_THAT(error({"mme", "--run", run(), "--dat", "x"}), HasSubstr("did you mean '--data'"));
   EXPECT_THAT(error({"mme", "--results", mme(), "--limit", "3"}), HasSubstr("--limit goes with --run"));
   EXPECT_THAT(error({"names", "--run", run(), "--data"}), HasSubstr("data"));
   EXPECT_THAT(error({"scenes", "--run", blind(), "--scenes", "0"}), HasSubstr("at least 1"));
