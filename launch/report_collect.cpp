@@ -113,7 +113,7 @@ void add_plots(ReportData& report, const RecordedRun& run) {
 void add_more_plots(ReportData& report, const RecordedRun& run) {
   const RunHistory& history = run.history;
   const auto add = [&](const std::string& title, Points points, bool noisy) {
-    if (sum_of(points) > 0) report.more_plots.push_back({title, "step", "", {{title, std::move(points), noisy}}});
+    if (sum_of(points) > 0) report.more_plots.push_back({title, "step", "", {{title, std::move(points), noisy}}, true});
   };
   add("learning rate", thinned(history.learning_rate, 300), false);
   add("gradient norm", history.gradient_norm, true);

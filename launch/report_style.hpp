@@ -5,14 +5,14 @@ namespace skymm {
 
 constexpr const char* report_style = R"css(
 :root {
-  color-scheme: light dark;
+  --faint: .26; color-scheme: light dark;
   --page: #fbfaf8; --card: #ffffff; --ink: #22252a; --soft: #666b73; --line: #e4e1db; --track: #eeece7;
   --right: #1f7a4d; --right-ground: #eaf5ee; --wrong: #b3372f; --wrong-ground: #fbeeec; --accent: #2f62a8;
   --s0: #2f62a8; --s1: #c4661c; --s2: #2c8a63; --s3: #8a4fa3; --s4: #a8842a; --s5: #4a7f93;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --page: #15171a; --card: #1d2024; --ink: #e4e5e7; --soft: #9aa0a8; --line: #30343a; --track: #2a2e34;
+    --faint: .38; --page: #15171a; --card: #1d2024; --ink: #e4e5e7; --soft: #9aa0a8; --line: #30343a; --track: #2a2e34;
     --right: #69c997; --right-ground: #1b2f26; --wrong: #f08c80; --wrong-ground: #3a2220; --accent: #85b1ec;
     --s0: #85b1ec; --s1: #eda15f; --s2: #6fcaa2; --s3: #c898de; --s4: #dcbf6c; --s5: #8fc3d6;
   }
@@ -52,7 +52,7 @@ svg.curves { width: 100%; height: 100%; overflow: visible; display: block; }
 svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { stroke: var(--soft); stroke-width: 1; opacity: .6; }
 svg text { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
 svg path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round; stroke-linecap: round; }
-svg .raw { stroke-width: 1; opacity: .26; } svg .line { stroke-width: 2; }
+svg .raw { stroke-width: 1; opacity: var(--faint); } svg .line { stroke-width: 2; }
 svg .s0 { stroke: var(--s0); } svg .s1 { stroke: var(--s1); } svg .s2 { stroke: var(--s2); } svg .s3 { stroke: var(--s3); }
 svg .s4 { stroke: var(--s4); } svg .s5 { stroke: var(--s5); }
 svg .dot { fill: var(--card); stroke-width: 1.8; }

@@ -229,6 +229,7 @@ Points thinned(const Points& points, std::size_t most) {
 }
 
 bool reads_better_as_log(const Plot& plot) {
+  if (plot.linear) return false;
   Axis axis;
   for (const Curve& curve : plot.curves) {
     for (const auto& point : drawn(curve).line) axis.take(point.second);

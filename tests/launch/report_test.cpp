@@ -140,6 +140,7 @@ TEST(Svg, ChoosesTheAxisThatFits) {
   EXPECT_TRUE(reads_better_as_log({"", "", "", {{"a", {{1, 8}, {2, 0.4}}}}}));
   EXPECT_FALSE(reads_better_as_log({"", "", "", {{"a", {{1, 2}, {2, 1}}}}}));
   EXPECT_FALSE(reads_better_as_log({"", "", "", {{"a", {{1, 8}, {2, 0}}}}}));
+  EXPECT_FALSE(reads_better_as_log({"", "", "", {{"a", {{1, 8}, {2, 0.4}}}}, true}));
   EXPECT_FALSE(reads_better_as_log({"", "", "", {}}));
 }
 
