@@ -24,6 +24,11 @@ std::string text_of(const std::string& text) {
   return has_chinese(text) ? fmt::format("<span lang=\"zh-Hans\">{}</span>", escape_html(text)) : escape_html(text);
 }
 
+std::string spaced(std::string name) {
+  std::ranges::replace(name, '_', ' ');
+  return name;
+}
+
 // Lists items under the groups they name, in order of first appearance.
 template <class Item>
 std::vector<std::pair<std::string, std::vector<const Item*>>> by_group(const std::vector<Item>& items) {
@@ -42,7 +47,8 @@ std::string head_of(const ReportData& report) {
   if (!report.facts.empty()) {
     page += "<dl class=\"facts\">\n";
     for (const auto& [name, value] : report.facts) {
-      page += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", escape_html(name), text_of(value));
+      page += fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>\n", value.size() > 40 ? " class=\"long\"" : "",
+                          escape_html(name), text_of(value));
     }
     page += "</dl>\n";
   }
@@ -76,6 +82,7 @@ std::string plots_of(const ReportData& report) {
   const std::string main = cards_of(report.plots, "large"), more = cards_of(report.more_plots, "small");
   if (main.empty() && more.empty()) return "";
   std::string page = "<section>\n<h2>Learning</h2>\n" + main;
+  page += "<p class=\"aside\">Faint: every step; bold: smoothed. Pointing at a curve shows its values.</p>\n";
   if (!more.empty()) page += fmt::format("<details><summary>More curves</summary>\n{}</details>\n", more);
   return page + "</section>\n";
 }
@@ -85,23 +92,24 @@ std::string figure_of(const Figure& figure) {
   const bool met = has_goal && figure.value >= figure.goal;
   const char* state = !has_goal ? "" : met ? "met" : "missed";
   const double share = std::clamp(figure.value, 0.0, 1.0);
-  std::string row = fmt::format("<div>{}{}</div>", text_of(figure.name),
-                                figure.note.empty() ? "" : fmt::format(" <small>{}</small>", text_of(figure.note)));
-  row += fmt::format("<div class=\"bar {}\"><i class=\"fill\" style=\"width:{:.1f}%\"></i>{}</div>", state, 100 * share,
-                     has_goal ? fmt::format("<b style=\"left:{:.1f}%\"></b>", 100 * figure.goal) : "");
+  const std::string note = figure.note.empty() ? "" : fmt::format(" <small>{}</small>", text_of(figure.note));
   const std::string goal = has_goal ? fmt::format(" <small>goal {:.0f} % <span class=\"{}\">{}</span></small>",
                                                   100 * figure.goal, state, met ? "✓" : "✗")
                                     : "";
-  return row + fmt::format("<div class=\"value\">{}{}</div>\n", percent_text(figure.value), goal);
+  const std::string mark = has_goal ? fmt::format("<b style=\"left:{:.1f}%\"></b>", 100 * figure.goal) : "";
+  return fmt::format(
+      "<div class=\"figure\"><div>{}{}</div><div class=\"value\">{}{}</div><div class=\"bar {}\"><i class=\"fill\" "
+      "style=\"width:{:.1f}%\"></i>{}</div></div>\n",
+      text_of(figure.name), note, percent_text(figure.value), goal, state, 100 * share, mark);
 }
 
 std::string figures_of(const ReportData& report) {
   if (report.figures.empty()) return "";
   std::string page = "<section>\n<h2>Figures</h2>\n<div class=\"grid2\">\n";
   for (const auto& [name, figures] : by_group(report.figures)) {
-    page += fmt::format("<div class=\"card\">\n<h3>{}</h3>\n<div class=\"figures\">\n", text_of(name));
+    page += fmt::format("<div class=\"card\">\n<h3>{}</h3>\n", text_of(name));
     for (const Figure* figure : figures) page += figure_of(*figure);
-    page += "</div>\n</div>\n";
+    page += "</div>\n";
   }
   return page + "</div>\n</section>\n";
 }
@@ -122,7 +130,7 @@ std::string table_of(const ScoreTable& table) {
     page += fmt::format(
         "<tr title=\"{} questions\"><td>{}</td><td>{:.1f}</td><td>{:.1f}</td><td>{:.1f}</td><td>{:.1f}</td>"
         "<td class=\"wide\">{}</td></tr>\n",
-        row.questions, text_of(row.task), 100 * row.acc, 100 * row.acc_plus, 100 * row.yes_ratio, row.score,
+        row.questions, text_of(spaced(row.task)), 100 * row.acc, 100 * row.acc_plus, 100 * row.yes_ratio, row.score,
         score_bar(row.score, 200, true));
   }
   page += "</tbody>\n";
@@ -146,8 +154,7 @@ std::string scores_of(const ReportData& report) {
   for (const ScoreTable& table : report.scores) page += table_of(table);
   return page +
          "</div>\n<p class=\"aside\">acc: answers that are right, in percent; acc+: pictures with both answers right; "
-         "score: acc + acc+, at most 200. Half of the right answers are yes. The upright mark is what guessing scores "
-         "(75).</p>\n</section>\n";
+         "score: acc + acc+, at most 200; the upright mark is what guessing scores, 75.</p>\n</section>\n";
 }
 
 std::string card_of(const SampleCard& card) {
@@ -155,7 +162,7 @@ std::string card_of(const SampleCard& card) {
   std::string page = fmt::format("<article class=\"card sample{}\">\n", flawless ? " flawless" : "");
   const std::string source = image_source(card.image);
   if (!source.empty()) page += fmt::format("<img alt=\"{}\" src=\"{}\"/>\n", escape_html(card.caption), source);
-  if (!card.caption.empty()) page += fmt::format("<h4>{}</h4>\n", text_of(card.caption));
+  if (!card.caption.empty()) page += fmt::format("<h4>{}</h4>\n", text_of(spaced(card.caption)));
   page += "<ul>\n";
   for (const Exchange& exchange : card.exchanges) {
     const char* state = exchange.right ? "right" : "wrong";

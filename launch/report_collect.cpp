@@ -60,8 +60,9 @@ void add_runs(std::vector<RecordedRun>& runs, std::vector<std::string>& visited,
   }
   run.history = read_history(dir + "/metrics.jsonl");
   if (run.history.damaged_lines > 0) {
-    notes.push_back(
-        fmt::format("{} lines of {}/metrics.jsonl are damaged and left out", run.history.damaged_lines, dir));
+    const bool one = run.history.damaged_lines == 1;
+    notes.push_back(fmt::format("{} {} of {}/metrics.jsonl {} damaged and left out", run.history.damaged_lines,
+                                one ? "line" : "lines", dir, one ? "is" : "are"));
   }
   runs.push_back(std::move(run));
 }
@@ -85,6 +86,10 @@ Points rate_of(const Points& amounts, const Points& seconds) {
   return rates;
 }
 
+std::string figures_title(const RecordedRun& run, const std::string& group) {
+  return fmt::format("{}: {}", run.label, group == run.label ? "measured" : group);
+}
+
 // Curves that share what stands before the slash of their name share a plot.
 void add_plots(ReportData& report, const RecordedRun& run) {
   Plot loss{fmt::format("{}: loss", run.label), "step", "loss", {{"training", run.history.loss, true}}};
@@ -96,7 +101,7 @@ void add_plots(ReportData& report, const RecordedRun& run) {
     }
     const std::size_t slash = figure.name.find('/');
     const std::string group = slash == std::string::npos ? figure.name : figure.name.substr(0, slash);
-    Plot& plot = others.try_emplace(group, Plot{fmt::format("{}: {}", run.label, group), "step", ""}).first->second;
+    Plot& plot = others.try_emplace(group, Plot{figures_title(run, group), "step", ""}).first->second;
     std::string name = figure.name.substr(slash == std::string::npos ? 0 : slash + 1);
     std::ranges::replace(name, '_', ' ');
     plot.curves.push_back({name, figure.points});
@@ -108,7 +113,7 @@ void add_plots(ReportData& report, const RecordedRun& run) {
 void add_more_plots(ReportData& report, const RecordedRun& run) {
   const RunHistory& history = run.history;
   const auto add = [&](const std::string& title, Points points, bool noisy) {
-    if (sum_of(points) > 0) report.more_plots.push_back({title, "step", "", {{title, std::move(points), noisy}}});
+    if (sum_of(points) > 0) report.more_plots.push_back({title, "step", "", {{title, std::move(points), noisy}}, true});
   };
   add("learning rate", thinned(history.learning_rate, 300), false);
   add("gradient norm", history.gradient_norm, true);
@@ -125,9 +130,15 @@ void add_last_figures(ReportData& report, const RecordedRun& run) {
     if (value < 0 || value > 1) continue;  // no share
     std::string name = figure.name.substr(slash + 1);
     std::ranges::replace(name, '_', ' ');
-    report.figures.push_back({fmt::format("{}: {}", run.label, figure.name.substr(0, slash)), name, value,
-                              goal_of(figure.name), fmt::format("step {}", grouped(static_cast<std::int64_t>(step)))});
+    report.figures.push_back({figures_title(run, figure.name.substr(0, slash)), name, value, goal_of(figure.name),
+                              fmt::format("step {}", grouped(static_cast<std::int64_t>(step)))});
   }
+}
+
+// 2025-01-31 13:05 UTC
+std::string clock_of(const RunStart& start) {
+  return start.time.size() < 16 ? start.time
+                                : fmt::format("{} {} UTC", start.time.substr(0, 10), start.time.substr(11, 5));
 }
 
 void add_facts(ReportData& report, const RecordedRun& run) {
@@ -159,10 +170,10 @@ void add_facts(ReportData& report, const RecordedRun& run) {
   const std::vector<RunStart> starts = read_starts(run.dir);
   if (starts.empty()) return;
   const RunStart& start = starts.back();
-  add("started", starts.front().time);
-  if (starts.size() > 1) add("resumed", fmt::format("{} times, last {}", starts.size() - 1, start.time));
+  add("started", clock_of(starts.front()));
+  if (starts.size() > 1) add("resumed", fmt::format("{} times, last {}", starts.size() - 1, clock_of(start)));
   add("machine", fmt::format("{}: {}, {} cores", start.host, start.cpu, start.cores));
-  add("ranks", fmt::format("{}, of {} threads", start.ranks, start.threads));
+  add("ranks", fmt::format("{} of {} {} each", start.ranks, start.threads, start.threads == 1 ? "thread" : "threads"));
 }
 
 std::string text_if_there(const std::string& path) { return fs::exists(path) ? read_file(path) : ""; }

@@ -86,7 +86,7 @@ void add_samples(ReportData& report, const std::string& language, const json& sa
   }
   if (missing > 0) {
     report.notes.push_back(
-        fmt::format("{} sample pictures ({}) cannot be read and are left out", missing, language_name(language)));
+        fmt::format("sample pictures that cannot be read are left out: {} ({})", missing, language_name(language)));
   }
 }
 

@@ -110,9 +110,8 @@ std::string axes_of(const Plot& plot, const Axis& x, const Axis& y) {
   const std::vector<std::string> x_labels = tick_labels(x_ticks);
   for (std::size_t i = 0; i < x_ticks.size(); ++i) {
     const double at = 100 * x.at(x_ticks[i]);
-    const char* anchor = at > 97 ? "end" : "middle";
-    text += fmt::format("<text class=\"tick\" x=\"{:.2f}%\" y=\"100%\" dy=\"1.6em\" text-anchor=\"{}\">{}</text>", at,
-                        anchor, x_labels[i]);
+    text += fmt::format("<text class=\"tick\" x=\"{:.2f}%\" y=\"100%\" dy=\"1.6em\" text-anchor=\"middle\">{}</text>",
+                        at, x_labels[i]);
   }
   text += "<line class=\"axis\" x1=\"0\" x2=\"100%\" y1=\"100%\" y2=\"100%\"/>";
   text += fmt::format("<text class=\"name\" x=\"-8\" y=\"0\" dy=\"-.9em\" text-anchor=\"start\">{}{}</text>",
@@ -230,6 +229,7 @@ Points thinned(const Points& points, std::size_t most) {
 }
 
 bool reads_better_as_log(const Plot& plot) {
+  if (plot.linear) return false;
   Axis axis;
   for (const Curve& curve : plot.curves) {
     for (const auto& point : drawn(curve).line) axis.take(point.second);
@@ -251,6 +251,7 @@ std::string svg_of(const Plot& plot) {
   if (!(x.low <= x.high)) return "";
   y.log = y.low > 0 && reads_better_as_log(plot);
   pad(y);
+  if (x.low > 0 && x.low <= 0.25 * x.high) x.low = 0;
   if (x.low == x.high) x = {x.low - 1, x.high + 1};
 
   std::string lines, dots;

@@ -18,6 +18,7 @@ struct Curve {
 struct Plot {
   std::string title, x_name, y_name;
   std::vector<Curve> curves;
+  bool linear = false;  // never a logarithmic axis, such as for a rate that ends near 0
 };
 
 // Round values (1, 2 or 5 times a power of ten apart) in [low, high], about so many.

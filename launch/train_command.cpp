@@ -7,6 +7,7 @@
 #include "io/file.hpp"
 #include "launch/config.hpp"
 #include "launch/lvm_training.hpp"
+#include "launch/report.hpp"
 #include "launch/run_start.hpp"
 #include "launch/trainer.hpp"
 #include "parallel/communicator.hpp"
@@ -32,6 +33,14 @@ int train_command(const std::vector<std::string>& arguments) {
     train_lvm(*config, *ranks);
   } else {
     Trainer(*config, *ranks).run();
+  }
+  if (ranks->rank() == 0) {
+    try {
+      write_report(config->run.dir);
+      log::info("the report is in {}/report.html", config->run.dir);
+    } catch (const Error& error) {  // the run itself is whole
+      log::warn("no report: {}; skymm report --run {} tries again", error.message(), config->run.dir);
+    }
   }
   return 0;
 }
