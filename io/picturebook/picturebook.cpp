@@ -302,9 +302,9 @@ void Builder::instructions() {
 
 void Builder::scene_texts() {
   const TurnOptions turns{.turns = options_.text_turns,
-                          .open_percent = options_.open_percent,
-                          .describe_percent = 50,
-                          .other_language_percent = 33};
+                          .open_percent = options_.text_open_percent,
+                          .describe_percent = 30,
+                          .other_language_percent = 10};
   DatasetWriter writer(path("scene_text.h5"), provenance());
   ordered(
       scaled(options_.scene_texts),

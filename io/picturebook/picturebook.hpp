@@ -21,9 +21,11 @@ struct PicturebookOptions {
   int instructions = 20'000;  // stage 2 samples
   int turns = 6;              // questions of a stage 2 sample
   int scene_texts = 100'000;  // text-only samples
-  int text_turns = 10;        // questions of a text-only sample
+  int text_turns = 12;        // questions of a text-only sample
   int validation = 1'000;     // pictures of held-out layouts; as many samples of held-out concepts and style
   int open_percent = 40;      // of training turns that are answered by a word instead of yes or no
+
+  int text_open_percent = 50;  // the same of text-only samples
 
   int eval_pictures = 300;        // of existence, count, position and color in each language, two questions each
   int eval_pictures_other = 150;  // of the other tasks

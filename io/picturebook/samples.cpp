@@ -6,7 +6,7 @@ namespace skymm {
 namespace {
 
 // How often each task is asked in training, in Task's order.
-constexpr int task_weights[task_count] = {24, 14, 18, 14, 6, 8, 6, 4, 6};
+constexpr int task_weights[task_count] = {28, 13, 20, 14, 4, 11, 4, 2, 4};
 
 Task weighted_task(Random& random) {
   int total = 0;
@@ -81,7 +81,7 @@ Sample scene_text_sample(const Scene& scene, Language language, Random& random, 
                          const TurnOptions& options) {
   Sample sample = bare_sample(scene, language, std::move(id), "scene_text");
   sample.annotations.clear();  // the description says it all
-  // A third of the scenes are told in the other language than they are asked about in, and half are to be told again:
+  // Some scenes are told in the other language than they are asked about in, and some are to be told again:
   // what a caption needs (to look up, and to translate) is then the language model's own ability.
   const Language other = language == Language::chinese ? Language::english : Language::chinese;
   sample.parts = {text_part(describe(scene, random.chance(options.other_language_percent) ? other : language) + "\n")};

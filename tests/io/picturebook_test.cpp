@@ -104,12 +104,12 @@ TEST_F(PicturebookTest, TextOnlySamplesHaveNoPicture) {
     const Sample sample = set.read(i);
     EXPECT_TRUE(sample.parts[0].text.ends_with("\n"));
     const bool again = sample.parts[2].task == "caption";
-    EXPECT_EQ(sample.parts.size(), again ? 23u : 21u);
+    EXPECT_EQ(sample.parts.size(), again ? 27u : 25u);
     told_again += again;
     translated += again && sample.parts[0].text != sample.parts[2].text + "\n";
   }
-  EXPECT_NEAR(told_again, 500, 64);  // four standard deviations
-  EXPECT_NEAR(translated, told_again * 0.33, 45);
+  EXPECT_NEAR(told_again, 300, 58);  // four standard deviations
+  EXPECT_NEAR(translated, told_again * 0.1, 25);
 }
 
 TEST_F(PicturebookTest, HeldOutThingsStayOutOfTraining) {
