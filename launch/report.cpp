@@ -47,7 +47,7 @@ std::string head_of(const ReportData& report) {
   if (!report.facts.empty()) {
     page += "<dl class=\"facts\">\n";
     for (const auto& [name, value] : report.facts) {
-      page += fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>\n", value.size() > 40 ? " class=\"long\"" : "",
+      page += fmt::format("<div{}><dt>{}</dt><dd>{}</dd></div>\n", value.size() > 28 ? " class=\"long\"" : "",
                           escape_html(name), text_of(value));
     }
     page += "</dl>\n";

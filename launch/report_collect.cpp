@@ -173,7 +173,7 @@ void add_facts(ReportData& report, const RecordedRun& run) {
   add("started", clock_of(starts.front()));
   if (starts.size() > 1) add("resumed", fmt::format("{} times, last {}", starts.size() - 1, clock_of(start)));
   add("machine", fmt::format("{}: {}, {} cores", start.host, start.cpu, start.cores));
-  add("ranks", fmt::format("{} of {} {} each", start.ranks, start.threads, start.threads == 1 ? "thread" : "threads"));
+  add("ranks", fmt::format("{} × {} {}", start.ranks, start.threads, start.threads == 1 ? "thread" : "threads"));
 }
 
 std::string text_if_there(const std::string& path) { return fs::exists(path) ? read_file(path) : ""; }

@@ -256,7 +256,7 @@ TEST_F(Report, SaysWhereItRan) {
   append_start(run(), this_start(3));
   const ReportData report = collect_report(run());
   EXPECT_THAT(report.facts, ::testing::Contains(Pair("started", "2025-01-31 13:05 UTC")));
-  EXPECT_THAT(report.facts, ::testing::Contains(Pair("ranks", HasSubstr("3 of "))));
+  EXPECT_THAT(report.facts, ::testing::Contains(Pair("ranks", HasSubstr("3 × "))));
   EXPECT_GT(this_start(1).threads, 0);
 }
 
