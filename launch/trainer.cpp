@@ -82,11 +82,11 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
   loader_ = make_loader(config_, assembly_, world_, true);
   if (!config_.data.validation.empty()) validation_ = make_loader(config_, assembly_, world_, false);
   optimizer_ = std::make_unique<Optimizer>(trainable_parameters(*assembly_.model), optimizer_options(config_), world_);
-  if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", table);
   world_.barrier();  // ranks that share a machine measure together what each of them gets
   const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype())})[0];
   log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
   log_ = std::make_unique<RunLog>(config_, world_.rank() == 0, peak);
+  if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", table);
 }
 
 Trainer::~Trainer() = default;

@@ -1,0 +1,55 @@
+// A training run small enough for a test: a tiny model with frozen random weights, and samples with and without
+// pictures.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "io/dataset.hpp"
+#include "launch/trainer.hpp"
+#include "support/tiny_run.hpp"
+
+namespace skymm::testing {
+
+// Makes `dir` with frozen weights, tokenizer and 24 samples, of which every third has no picture.
+inline TrainConfig tiny_training(const std::string& dir) {
+  std::filesystem::create_directories(dir);
+  write_tiny_run(dir);
+  DatasetWriter writer(dir + "/train.h5");
+  for (int i = 0; i < 24; ++i) {
+    Sample sample{.id = std::to_string(i), .language = i % 2 ? Language::chinese : Language::english, .source = "test"};
+    if (i % 3 != 0) {
+      sample.images = {tiny_picture(i)};
+      sample.parts = {image_part(0)};
+    }
+    sample.parts.push_back(text_part(i % 2 ? "图里有饺子吗？" : "Is there a dumpling?"));
+    sample.parts.push_back(answer_part(i % 4 < 2 ? "yes" : "no"));
+    writer.add(sample);
+  }
+  writer.close();
+  TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+  config.run.dir = dir + "/run";
+  config.model.weights = {dir + "/trained.safetensors"};
+  config.model.train = {"resampler", "lora"};
+  config.model.lora_rank = 4;
+  config.model.lora_dropout = 0.1F;
+  config.data.train = {{dir + "/train.h5"}};
+  config.train.steps = 6;
+  config.train.global_batch = 12;
+  config.train.micro_batch = 3;
+  config.train.learning_rate = 5e-3F;
+  config.train.warmup_steps = 2;
+  return config;
+}
+
+inline std::vector<double> losses_of(const std::string& run_dir) {
+  std::vector<double> losses;
+  std::istringstream lines(read_file(run_dir + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json entry = nlohmann::json::parse(line);
+    if (entry.contains("loss")) losses.push_back(entry.at("loss"));
+  }
+  return losses;
+}
+
+}  // namespace skymm::testing
