@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "io/picturebook/concepts.hpp"
 
 namespace skymm {
 namespace {
@@ -13,16 +14,13 @@ using nlohmann::json;
 
 // "red circle", "红色圆形": what a caption calls the object.
 std::pair<std::string, std::string> names_of(const json& object) {
-  static const std::map<std::string, std::string> chinese_colours = {
-      {"red", "红色"},  {"orange", "橙色"}, {"yellow", "黄色"}, {"green", "绿色"},
-      {"blue", "蓝色"}, {"purple", "紫色"}, {"brown", "棕色"},  {"black", "黑色"}};
   std::string english = object.at("name_en"), chinese = object.at("name_zh");
   if (object.contains("color")) {
     const std::string colour = object.at("color");
-    const auto found = chinese_colours.find(colour);
-    check(found != chinese_colours.end(), "the annotation's colour '{}' has no Chinese name", colour);
+    const auto found = std::ranges::find(colours, colour, &Colour::en);
+    check(found != colours.end(), "the annotation's colour '{}' is none of the picture book's", colour);
     english = colour + " " + english;
-    chinese = found->second + chinese;
+    chinese = std::string(found->zh) + chinese;
   }
   return {english, chinese};
 }

@@ -17,7 +17,7 @@
 namespace skymm {
 namespace {
 
-// Both losses are means over the global batch; names teach more than pictures as a whole (docs/recipes.md).
+// Both losses are means over the global batch; names teach more than pictures as a whole (docs/nano.md).
 constexpr float contrastive_weight = 0.3F;
 constexpr std::int64_t retrieval_group = 256;
 
