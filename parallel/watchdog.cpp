@@ -5,10 +5,12 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <string>
+#include <utility>
 
 #include "core/error.hpp"
 #include "parallel/hang_report.hpp"
@@ -19,6 +21,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds period{200};          // of looking, and of the heartbeat
+constexpr double longest_step = 1;           // seconds that one look adds to a wait at most
 constexpr int patience_with_abort = 4;       // seconds, then a rank ends alone
 constexpr std::size_t calls_on_request = 8;  // of each communicator
 
@@ -87,16 +90,22 @@ void Watchdog::look() {
   // A rank that already ends the job may be unable to: then each goes alone.
   if (board_.ending_for() > 2 * patience_with_abort) ::_exit(watchdog_exit_code);
   if (limit <= 0 || board_.ending_for() > 0) return;
-  const RankStatus own = board_.own();
-  if (own.state == RankStatus::State::finished) return;
-  const double now = steady_seconds();
-  if (own.state == RankStatus::State::waiting && now - own.moved > limit) {
-    return end_job(fmt::format("this rank waits, and nothing has moved for {:.0f} s (the limit is {} s)",
-                               now - own.moved, watchdog_limit()));
+  if (wait_so_far() > limit) {
+    return end_job(fmt::format("this rank waits, and nothing has moved for {:.0f} s (the limit is {} s)", waited_,
+                               watchdog_limit()));
   }
   if (const std::vector<int> gone = board_.gone(); !gone.empty()) {
     end_job(fmt::format("the process of rank {} is gone", fmt::join(gone, ", ")));
   }
+}
+
+// Added up look by look: a process that was stopped for hours and goes on has not waited for hours.
+double Watchdog::wait_so_far() {
+  const RankStatus own = board_.own();
+  const double now = steady_seconds(), since_last = now - std::exchange(looked_, now);
+  const bool waits = own.state == RankStatus::State::waiting && own.moved == std::exchange(moved_, own.moved);
+  waited_ = waits ? waited_ + std::min(since_last, longest_step) : 0;
+  return waited_;
 }
 
 void Watchdog::end_job(const std::string& why) {

@@ -1,8 +1,10 @@
 // Ranks that fail in a way that their argument names, for tests/parallel/faults: each must end the job, and be named.
-#include <csignal>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdlib>
 #include <functional>
-#include <iterator>
 #include <map>
 #include <string>
 #include <thread>
@@ -29,20 +31,36 @@ void sleep_for_ever() {
 }
 
 const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
-    {"stopped", [](Communicator& ranks) { sum_but(ranks, [] { std::raise(SIGSTOP); }); }},
+    {"stopped", [](Communicator& ranks) { sum_but(ranks, [] { raise(SIGSTOP); }); }},
     {"stopped_inside",
      [](Communicator& ranks) {
        sum_but(ranks, [&] {
          Handle begun = ranks.iall_reduce(ones(3000));
-         std::raise(SIGSTOP);
+         raise(SIGSTOP);
        });
      }},
     {"computing", [](Communicator& ranks) { sum_but(ranks, sleep_for_ever); }},
     {"killed",  // in the middle of a large sum
      [](Communicator& ranks) {
        Handle sum = ranks.iall_reduce(ones(3000000));
-       if (ranks.rank() == faulty) std::raise(SIGKILL);
+       if (ranks.rank() == faulty) raise(SIGKILL);
        sum.wait();
+     }},
+    {"suspended",  // not a fault: the others are stopped for longer than they may wait, and go on
+     [](Communicator& ranks) {
+       const Tensor pids = Tensor::zeros({ranks.size()}, DType::i64);
+       ranks.all_gather(Tensor::full({1}, DType::i64, getpid()), pids);
+       const auto signal_others = [&](int signal) {
+         for (int r = 0; r < ranks.size(); ++r) {
+           if (r != faulty) kill(static_cast<pid_t>(pids.to_vector<std::int64_t>()[r]), signal);
+         }
+       };
+       sum_but(ranks, [&] {
+         signal_others(SIGSTOP);
+         std::this_thread::sleep_for(std::chrono::duration<double>(watchdog_limit() + 2));
+         signal_others(SIGCONT);
+         std::this_thread::sleep_for(std::chrono::seconds(1));  // for their watchdogs to look
+       });
      }},
     {"ended", [](Communicator& ranks) { sum_but(ranks, [] { std::exit(0); }); }},
     {"fails", [](Communicator& ranks) { sum_but(ranks, [] { fail("the disk is full"); }); }},
