@@ -56,6 +56,7 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
          }
        };
        sum_but(ranks, [&] {
+         std::this_thread::sleep_for(std::chrono::seconds(1));  // until they wait
          signal_others(SIGSTOP);
          std::this_thread::sleep_for(std::chrono::duration<double>(watchdog_limit() + 2));
          signal_others(SIGCONT);
