@@ -53,7 +53,7 @@ ZeroTraffic zero_traffic(const ZeroOptions& zero, const ZeroSizes& sizes) {
     case 2:
       return {sizes.micro_batches * gradients, weights};
     default:
-      return {sizes.micro_batches * gradients, 2 * sizes.micro_batches * weights};
+      return {sizes.micro_batches * gradients, sizes.gathers * weights};
   }
 }
 
