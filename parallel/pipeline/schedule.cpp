@@ -138,6 +138,11 @@ Schedule make_schedule(ScheduleKind kind, const PipelineShape& shape) {
   check(shape.stages >= 1 && shape.micro_batches >= 1 && shape.chunks >= 1,
         "a pipeline of {} stages, {} micro-batches and {} chunks a stage: each must be at least 1", shape.stages,
         shape.micro_batches, shape.chunks);
+  constexpr std::int64_t most = 100'000'000;
+  const std::int64_t cells = std::int64_t{shape.stages} * shape.chunks;
+  check(cells <= most && cells * shape.micro_batches <= most,
+        "{} micro-batches through {} stages of {} chunks: a schedule of more than {} forwards is surely a mistake",
+        shape.micro_batches, shape.stages, shape.chunks, most);
   check(shape.chunks == 1 || kind == ScheduleKind::interleaved,
         "schedule {} has one chunk a stage, not {}; take 1, or the schedule interleaved", name_of(kind), shape.chunks);
   std::vector<List> lists;

@@ -209,8 +209,7 @@ TEST_P(Schedules, WaitForASlowPiece) {
   EXPECT_LT(timeline.length, simulate(schedule, slow).length);
   EXPECT_GE(timeline.busy(2), 16 * (costs[2].forward + costs[2].backward));
   EXPECT_DOUBLE_EQ(timeline.bubble(), timeline.length - timeline.busy(2));
-  // At least until the first activation is there, and until the last gradient is back at stage 0.
-  EXPECT_GE(timeline.bubble(), 2 * (costs[0].forward + 0.125) + 2 * (costs[0].backward - costs[0].weight + 0.125));
+  EXPECT_GE(timeline.bubble(), 2 * (costs[0].forward + 0.125));  // at least until the first activation is there
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, Schedules, ::testing::ValuesIn(all_kinds), [](const auto& info) {
