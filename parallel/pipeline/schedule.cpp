@@ -29,6 +29,8 @@ Pace pace_of(ScheduleKind kind, const PipelineShape& shape, int stage) {
       return {.ahead = below};
     case ScheduleKind::interleaved:
       if (shape.chunks == 1) return {.ahead = below};
+      // Once `below` would do if messages took no time. Twice gives each round trip to the next stage the slack of one
+      // more forward and backward.
       return {.ahead = 2 * below + (shape.chunks - 1) * shape.stages, .group = shape.stages};
     case ScheduleKind::zero_bubble:
       // Late stages have few micro-batches alive. They may keep as many as stage 0 does, and put off weight gradients

@@ -227,6 +227,19 @@ TEST(Schedule, NeighboursNeverBothWaitToSend) {
   }
 }
 
+// Interleaved runs far enough ahead: messages lengthen the bubble once a step. With 1f1b each micro-batch waits for
+// them.
+TEST(Schedule, InterleavedHidesTheTimeOfMessages) {
+  const auto bubble = [](ScheduleKind kind, int micro_batches, int chunks) {
+    const PipelineShape shape = {4, micro_batches, chunks};
+    std::vector<PieceCost> costs = even_costs(shape, 1, 1, 0);
+    for (PieceCost& cost : costs) cost.send = 0.125;
+    return simulate(make_schedule(kind, shape), costs).bubble();
+  };
+  EXPECT_DOUBLE_EQ(bubble(ScheduleKind::interleaved, 64, 2), bubble(ScheduleKind::interleaved, 8, 2));
+  EXPECT_GT(bubble(ScheduleKind::one_f_one_b, 64, 1), 2 * bubble(ScheduleKind::one_f_one_b, 8, 1));
+}
+
 // Written out by hand, after the pictures of the papers.
 TEST(Schedule, ListsAreThoseOfThePapers) {
   const auto computations = [](const Schedule& schedule, std::size_t stage) {
