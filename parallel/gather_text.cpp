@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:parallel/gather_text.cpp
 #include "parallel/gather_text.hpp"
-========
-#include "parallel/gather.hpp"
->>>>>>>> cut:parallel/gather.cpp
 
 #include <algorithm>
 
