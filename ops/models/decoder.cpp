@@ -21,8 +21,8 @@ Decoder::Decoder(const DecoderConfig& config, DType dtype, Device& device)
     : config_(config),
       embedding_(make_parameter({config.vocabulary, config.width}, dtype, device)),
       norm_(config.width, config.eps, dtype, device) {
-  const DecoderBlockOptions block{
-      config.width, config.ffn, {config.heads, config.kv_heads, config.head_width}, config.eps, config.theta};
+  const DecoderBlockOptions block{config.width, config.ffn,   {config.heads, config.kv_heads, config.head_width},
+                                  config.eps,   config.theta, config.qkv_bias};
   for (std::int64_t i = 0; i < config.layers; ++i) {
     blocks_.push_back(std::make_unique<DecoderBlock>(block, dtype, device));
   }
