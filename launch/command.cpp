@@ -15,6 +15,7 @@
 #include "launch/options.hpp"
 #include "launch/report.hpp"
 #include "launch/train_command.hpp"
+#include "launch/weights_command.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {
@@ -28,6 +29,7 @@ const std::vector<Command>& commands() {
       {"eval", "measure how well a run answers: MME and more", eval_command},
       {"chat", "answer about a picture, once or in a conversation", chat_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
+      {"weights", "look into weight files; LoRA for PEFT, or merged for transformers", weights_command},
   };
   return table;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <tuple>
 #include <unordered_set>
@@ -153,25 +154,23 @@ const void* SafetensorsReader::rows(const WeightEntry& entry, std::int64_t begin
   return file_.data() + entry.begin + static_cast<std::uint64_t>(begin) * row;
 }
 
-void write_safetensors(const std::string& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  std::vector<const std::pair<std::string, Tensor>*> order;
-  for (const auto& tensor : tensors) order.push_back(&tensor);
-  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    return size_of(a->second.dtype()) > size_of(b->second.dtype());
-  });
+void stream_safetensors(const std::string& path, const std::vector<PlannedTensor>& tensors,
+                        const std::map<std::string, std::string>& metadata) {
+  std::vector<const PlannedTensor*> order;
+  for (const PlannedTensor& tensor : tensors) order.push_back(&tensor);
+  std::ranges::stable_sort(order, std::greater(), [](const PlannedTensor* x) { return size_of(x->dtype); });
   nlohmann::ordered_json header = nlohmann::ordered_json::object();  // in the order of the bytes
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t at = 0;
   std::unordered_set<std::string> names;
-  for (const auto* entry : order) {
-    const auto& [name, x] = *entry;
-    check(name != "__metadata__" && names.insert(name).second, "cannot write {}: the name '{}' comes twice", path,
-          name);
-    header[name] = {{"dtype", name_in_file(x.dtype())},
-                    {"shape", std::vector<std::int64_t>(x.shape().begin(), x.shape().end())},
-                    {"data_offsets", {at, at + x.bytes()}}};
-    at += x.bytes();
+  for (const PlannedTensor* x : order) {
+    check(x->name != "__metadata__" && names.insert(x->name).second, "cannot write {}: the name '{}' comes twice", path,
+          x->name);
+    const std::uint64_t bytes = static_cast<std::uint64_t>(x->shape.numel()) * size_of(x->dtype);
+    header[x->name] = {{"dtype", name_in_file(x->dtype)},
+                       {"shape", std::vector<std::int64_t>(x->shape.begin(), x->shape.end())},
+                       {"data_offsets", {at, at + bytes}}};
+    at += bytes;
   }
   std::string text = header.dump(-1, ' ', false, Json::error_handler_t::replace);
   text.resize((text.size() + 7) / 8 * 8, ' ');
@@ -182,13 +181,22 @@ void write_safetensors(const std::string& path, const NamedTensors& tensors,
   file.write(&length, sizeof length);
   file.write(text);
   std::vector<char> host;
-  for (const auto* entry : order) {
-    host.resize(entry->second.bytes());
-    const Tensor plain = entry->second.contiguous();
-    if (!host.empty()) plain.device().to_host(plain, host.data());
+  for (const PlannedTensor* planned : order) {
+    const Tensor x = planned->make().contiguous();
+    check(x.dtype() == planned->dtype && x.shape() == planned->shape, "cannot write {}: '{}' became {} of {}", path,
+          planned->name, x.shape().str(), name_of(x.dtype()));
+    host.resize(x.bytes());
+    if (!host.empty()) x.device().to_host(x, host.data());
     file.write(host.data(), host.size());
   }
   file.commit();
+}
+
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<PlannedTensor> planned;
+  for (const auto& [name, x] : tensors) planned.push_back({name, x.dtype(), x.shape(), [x = x] { return x; }});
+  stream_safetensors(path, planned, metadata);
 }
 
 }  // namespace skymm

@@ -3,6 +3,7 @@
 // "__metadata__" maps strings to strings. (huggingface.co/docs/safetensors)
 #pragma once
 
+#include <functional>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -33,7 +34,17 @@ class SafetensorsReader final : public WeightSource {
   MappedFile file_;
 };
 
+// A tensor that is made when it is written, so that a file may be larger than memory.
+struct PlannedTensor {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::function<Tensor()> make;  // of that dtype and shape
+};
+
 // Writes the tensors, widest elements first (so that each is aligned). The file appears whole or not at all.
+void stream_safetensors(const std::string& path, const std::vector<PlannedTensor>& tensors,
+                        const std::map<std::string, std::string>& metadata = {});
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

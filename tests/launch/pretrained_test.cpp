@@ -9,6 +9,7 @@
 #include "io/weights/safetensors.hpp"
 #include "ops/models/multimodal.hpp"
 #include "support/gguf_writer.hpp"
+#include "support/logits.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
 
@@ -31,24 +32,8 @@ const WeightSource& expected() {
   return *source;
 }
 
-// The logits of a pretrained decoder after each of the expected tokens.
 Tensor logits_of(const std::string& path, DType dtype = DType::f32) {
-  MultimodalConfig config;
-  config.decoder = describe_decoder(path).config;
-  config.lora.rank = 0;
-  Multimodal model(config, dtype, cpu());
-  load_weights(model, {bind_decoder(config.decoder, open_weights(path))}, {}, 1);
-  model.freeze();
-  Batch batch;
-  batch.tokens = expected().read("tokens");
-  const std::int64_t length = batch.tokens.dim(0);
-  std::vector<std::int32_t> places;
-  for (std::int32_t i = 0; i < length; ++i) places.push_back(i);
-  batch.positions = Tensor::from(places, {length});
-  batch.sequence_offsets = Tensor::from(std::vector<std::int32_t>{0, static_cast<std::int32_t>(length)}, {2});
-  batch.max_length = length;
-  Graph graph(Graph::Mode::inference);
-  return model.logits(graph, batch, batch.positions);
+  return testing::decoder_logits(path, expected().read("tokens"), dtype);
 }
 
 TEST(Pretrained, DecodersComputeWhatTransformersDoes) {
