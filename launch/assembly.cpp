@@ -28,6 +28,10 @@ MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretr
 
 }  // namespace
 
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
+  return model_config(config, open_pretrained(config, vocabulary));
+}
+
 PromptBuilder Assembly::prompts(const TrainConfig& config) const {
   return {tokenizer,
           chat_template(config.data.chat_template),
