@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -237,6 +238,13 @@ void end_ranks(int code) {
   MPI_Abort(MPI_COMM_WORLD, code);
 }
 
+namespace {
+std::atomic<bool> checks_collectives{false};
+}
+
+void set_check_collectives(bool on) { checks_collectives = on; }
+bool check_collectives() { return checks_collectives; }
+
 // ---- one rank ------------------------------------------------------------------------------------------------------
 
 Handle SingleCommunicator::isend(const Tensor&, int to, int) {
@@ -247,39 +255,44 @@ Handle SingleCommunicator::irecv(Tensor, int from, int) {
   fail("recv: there is no rank {}; this job has a single rank", from);
 }
 
-void SingleCommunicator::broadcast(Tensor x, int root) {
+Handle SingleCommunicator::ibroadcast(Tensor x, int root) {
   check_buffer(x, "broadcast", "x");
   check_root(root, 1);
+  return {};
 }
 
-void SingleCommunicator::all_reduce(Tensor x) {
+Handle SingleCommunicator::iall_reduce(Tensor x) {
   check_buffer(x, "all_reduce", "x");
   check_summable(x, "all_reduce");
+  return {};
 }
 
-void SingleCommunicator::reduce_scatter(const Tensor& x, Tensor shard) {
+Handle SingleCommunicator::ireduce_scatter(const Tensor& x, Tensor shard) {
   check_buffer(x, "reduce_scatter", "x");
   check_buffer(shard, "reduce_scatter", "shard");
   check_summable(x, "reduce_scatter");
   check_parts(x, shard, 1, "reduce_scatter");
   std::memmove(shard.raw(), x.raw(), x.bytes());
+  return {};
 }
 
-void SingleCommunicator::all_gather(const Tensor& shard, Tensor x) {
+Handle SingleCommunicator::iall_gather(const Tensor& shard, Tensor x) {
   check_buffer(shard, "all_gather", "shard");
   check_buffer(x, "all_gather", "x");
   check_parts(x, shard, 1, "all_gather");
   std::memmove(x.raw(), shard.raw(), x.bytes());
+  return {};
 }
 
-void SingleCommunicator::all_to_all(const Tensor& x, Tensor y) {
+Handle SingleCommunicator::iall_to_all(const Tensor& x, Tensor y) {
   check_buffer(x, "all_to_all", "x");
   check_buffer(y, "all_to_all", "y");
   check_all_to_all(x, y, 1);
   std::memmove(y.raw(), x.raw(), x.bytes());
+  return {};
 }
 
-std::unique_ptr<Communicator> SingleCommunicator::split(int color, int) {
+std::unique_ptr<Communicator> SingleCommunicator::split(int color, int, const std::string&) {
   check(color >= 0, "split: color {} is negative", color);
   return std::make_unique<SingleCommunicator>();
 }
@@ -337,7 +350,7 @@ Handle MpiCommunicator::irecv(Tensor x, int from, int tag) {
   return Handle(std::move(operation));
 }
 
-void MpiCommunicator::broadcast(Tensor x, int root) {
+Handle MpiCommunicator::ibroadcast(Tensor x, int root) {
   const TraceSpan span("broadcast", "communication");
   check_buffer(x, "broadcast", "x");
   check_root(root, size_);
@@ -346,6 +359,7 @@ void MpiCommunicator::broadcast(Tensor x, int root) {
     const auto count = std::min(largest_message_, bytes - at);
     check_mpi(MPI_Bcast(static_cast<char*>(x.raw()) + at, static_cast<int>(count), MPI_BYTE, root, comm_), "broadcast");
   }
+  return {};
 }
 
 void MpiCommunicator::exchange(const void* from, std::int64_t part, std::int64_t begin, std::int64_t count, void* to,
@@ -393,21 +407,25 @@ void MpiCommunicator::sum_small(Tensor x) {
   sum_in_order(x.dtype(), parts, static_cast<char*>(x.raw()), x.numel());
 }
 
-void MpiCommunicator::all_reduce(Tensor x) {
+Handle MpiCommunicator::iall_reduce(Tensor x) {
   const TraceSpan span("all_reduce", "communication");
   check_buffer(x, "all_reduce", "x");
   check_summable(x, "all_reduce");
-  if (x.numel() == 0 || size_ == 1) return;
-  if (x.numel() < std::max<std::int64_t>(small_elements, size_)) return sum_small(x);
+  if (x.numel() == 0 || size_ == 1) return {};
+  if (x.numel() < std::max<std::int64_t>(small_elements, size_)) {
+    sum_small(x);
+    return {};
+  }
   const Tensor flat = x.view({x.numel()});
   const std::int64_t n = x.numel() / size_, whole = n * size_;
   const Tensor even = flat.slice(0, 0, whole);
   sum_parts(even, even.slice(0, rank_ * n, (rank_ + 1) * n));
   gather_parts(even.raw(), n * static_cast<std::int64_t>(size_of(x.dtype())));
   if (whole < x.numel()) sum_small(flat.slice(0, whole, x.numel()));
+  return {};
 }
 
-void MpiCommunicator::reduce_scatter(const Tensor& x, Tensor shard) {
+Handle MpiCommunicator::ireduce_scatter(const Tensor& x, Tensor shard) {
   const TraceSpan span("reduce_scatter", "communication");
   check_buffer(x, "reduce_scatter", "x");
   check_buffer(shard, "reduce_scatter", "shard");
@@ -417,20 +435,22 @@ void MpiCommunicator::reduce_scatter(const Tensor& x, Tensor shard) {
   check(own_part || shard.numel() == 0 || !shard.shares_storage(x),
         "reduce_scatter: the shard views x, but not at this rank's part");
   if (shard.numel() > 0) sum_parts(x, shard);
+  return {};
 }
 
-void MpiCommunicator::all_gather(const Tensor& shard, Tensor x) {
+Handle MpiCommunicator::iall_gather(const Tensor& shard, Tensor x) {
   const TraceSpan span("all_gather", "communication");
   check_buffer(shard, "all_gather", "shard");
   check_buffer(x, "all_gather", "x");
   check_parts(x, shard, size_, "all_gather");
-  if (shard.numel() == 0) return;
+  if (shard.numel() == 0) return {};
   auto* own = static_cast<char*>(x.raw()) + rank_ * shard.bytes();
   if (own != shard.raw()) std::memmove(own, shard.raw(), shard.bytes());
   gather_parts(x.raw(), static_cast<std::int64_t>(shard.bytes()));
+  return {};
 }
 
-void MpiCommunicator::all_to_all(const Tensor& x, Tensor y) {
+Handle MpiCommunicator::iall_to_all(const Tensor& x, Tensor y) {
   const TraceSpan span("all_to_all", "communication");
   check_buffer(x, "all_to_all", "x");
   check_buffer(y, "all_to_all", "y");
@@ -439,6 +459,7 @@ void MpiCommunicator::all_to_all(const Tensor& x, Tensor y) {
   for (std::int64_t at = 0; at < part; at += largest_message_) {
     exchange(x.raw(), part, at, std::min(largest_message_, part - at), static_cast<char*>(y.raw()) + at, part);
   }
+  return {};
 }
 
 void MpiCommunicator::barrier() {
@@ -446,7 +467,7 @@ void MpiCommunicator::barrier() {
   check_mpi(MPI_Barrier(comm_), "barrier");
 }
 
-std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key) {
+std::unique_ptr<Communicator> MpiCommunicator::split(int color, int key, const std::string&) {
   check(color >= 0, "split: color {} is negative", color);
   MPI_Comm part;
   check_mpi(MPI_Comm_split(comm_, color, key, &part), "split");

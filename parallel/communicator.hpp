@@ -24,19 +24,31 @@ int run_ranks(const std::function<int()>& body);
 // Where MPI runs, ends the processes of all ranks at once with this exit code and does not return; else does nothing.
 void end_ranks(int code);
 
+// Whether all ranks compare each collective (its number, kind, type and size) before it begins; where they disagree,
+// all throw an Error that says who called what. Slower: for finding such a fault. Of the whole process, off at first;
+// all ranks must set it alike.
+void set_check_collectives(bool on);
+bool check_collectives();
+
 class SingleCommunicator final : public Communicator {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
-  Handle isend(const Tensor& x, int to, int tag) override;      // throws Error: there is nobody to send to
-  Handle irecv(Tensor x, int from, int tag) override;           // throws Error
-  void broadcast(Tensor x, int root) override;                  // checks only
-  void all_reduce(Tensor x) override;                           // checks only
-  void reduce_scatter(const Tensor& x, Tensor shard) override;  // copies
-  void all_gather(const Tensor& shard, Tensor x) override;      // copies
-  void all_to_all(const Tensor& x, Tensor y) override;          // copies
+  const std::string& name() const override { return name_; }
+  Handle isend(const Tensor& x, int to, int tag) override;         // throws Error: there is nobody to send to
+  Handle irecv(Tensor x, int from, int tag) override;              // throws Error
+  Handle ibroadcast(Tensor x, int root) override;                  // checks only
+  Handle iall_reduce(Tensor x) override;                           // checks only
+  Handle ireduce_scatter(const Tensor& x, Tensor shard) override;  // copies
+  Handle iall_gather(const Tensor& shard, Tensor x) override;      // copies
+  Handle iall_to_all(const Tensor& x, Tensor y) override;          // copies
   void barrier() override {}
-  std::unique_ptr<Communicator> split(int color, int key) override;
+  void poll() override {}
+  std::unique_ptr<Communicator> split(int color, int key, const std::string& name = "") override;
+  CommunicationCounts counts() const override { return {}; }
+
+ private:
+  std::string name_ = "world";
 };
 
 class MpiCommunicator final : public Communicator {
@@ -48,15 +60,18 @@ class MpiCommunicator final : public Communicator {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  const std::string& name() const override { return name_; }
   Handle isend(const Tensor& x, int to, int tag) override;
   Handle irecv(Tensor x, int from, int tag) override;
-  void broadcast(Tensor x, int root) override;
-  void all_reduce(Tensor x) override;
-  void reduce_scatter(const Tensor& x, Tensor shard) override;
-  void all_gather(const Tensor& shard, Tensor x) override;
-  void all_to_all(const Tensor& x, Tensor y) override;
+  Handle ibroadcast(Tensor x, int root) override;
+  Handle iall_reduce(Tensor x) override;
+  Handle ireduce_scatter(const Tensor& x, Tensor shard) override;
+  Handle iall_gather(const Tensor& shard, Tensor x) override;
+  Handle iall_to_all(const Tensor& x, Tensor y) override;
   void barrier() override;
-  std::unique_ptr<Communicator> split(int color, int key) override;
+  void poll() override {}
+  std::unique_ptr<Communicator> split(int color, int key, const std::string& name = "") override;
+  CommunicationCounts counts() const override { return {}; }
 
   // Bytes that one MPI call moves for each pair of ranks; a larger transfer is made of several. For tests.
   void set_largest_message(std::int64_t bytes);
@@ -72,6 +87,7 @@ class MpiCommunicator final : public Communicator {
 
   MPI_Comm comm_;
   int rank_ = 0, size_ = 1;
+  std::string name_ = "world";
   std::int64_t largest_message_ = std::int64_t{1} << 30;
 };
 
