@@ -16,7 +16,7 @@
 #include "launch/peak.hpp"
 #include "launch/run_log.hpp"
 #include "ops/models/cost.hpp"
-#include "parallel/optimizer.hpp"
+#include "parallel/zero/optimizer.hpp"
 
 namespace skymm {
 namespace {
@@ -181,13 +181,14 @@ void Trainer::resume() {
   }
   const Checkpoint& checkpoint = found->checkpoint;
   std::vector<ExpectedTensor> expected;
-  for (const Optimizer::State& state : optimizer_->states()) expected.push_back({state.name, state.shape});
+  for (const Optimizer::State& state : optimizer_->states())
+    expected.push_back({state.slice.tensor, state.slice.shape});
   check_checkpoint(checkpoint, found->path, expected, {{"model", assembly_.frozen_hash}});
   std::map<std::string, const CheckpointTensor*> by_name;
   for (const CheckpointTensor& tensor : checkpoint.tensors) by_name[tensor.name] = &tensor;
   for (Optimizer::State& state : optimizer_->states()) {
-    const CheckpointTensor& tensor = *by_name.at(state.name);
-    const Shape flat{state.shape.numel()};
+    const CheckpointTensor& tensor = *by_name.at(state.slice.tensor);
+    const Shape flat{state.slice.shape.numel()};
     state.master.copy_from(Tensor::from(tensor.value, flat));
     if (tensor.m.empty()) continue;  // weights only: the moments start anew
     state.m.copy_from(Tensor::from(tensor.m, flat));
@@ -209,7 +210,7 @@ void Trainer::checkpoint(std::int64_t done) {
     checkpoint.config = to_ini(config_);
     for (const Optimizer::State& state : optimizer_->states()) {
       checkpoint.tensors.push_back(
-          {state.name, state.shape, state.master.to_vector(), state.m.to_vector(), state.v.to_vector()});
+          {state.slice.tensor, state.slice.shape, state.master.to_vector(), state.m.to_vector(), state.v.to_vector()});
     }
     const std::string folder = config_.run.dir + "/checkpoints";
     std::filesystem::create_directories(folder);

@@ -64,10 +64,20 @@ class Optimizer {
   // masters and values, and zeroes the gradients. Every rank calls it, whether it had data or not.
   StepReport step(float learning_rate, double weight);
 
-  std::vector<State>& states();
-  std::int64_t steps() const;
+  std::vector<State>& states() { return states_; }
+  std::int64_t steps() const { return steps_; }
   // After a checkpoint's tensors were copied into states(): values are made from masters again.
   void restore(std::int64_t steps);
+
+ private:
+  double gradient_norm() const;
+
+  std::vector<NamedParameter> parameters_;  // in the order of names
+  OptimizerOptions options_;
+  Communicator& data_;
+  std::vector<State> states_;
+  Tensor gradients_;  // f32, all parameters one after the other
+  std::int64_t steps_ = 0;
 };
 
 }  // namespace skymm

@@ -1,8 +1,7 @@
-#include "parallel/optimizer.hpp"
+#include "parallel/zero/optimizer.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "core/error.hpp"
 #include "core/trace.hpp"
@@ -10,9 +9,18 @@
 
 namespace skymm {
 
-Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options,
-                     Communicator& communicator)
-    : parameters_(std::move(parameters)), options_(options), communicator_(communicator) {
+Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options, Communicator& world)
+    : Optimizer(std::vector<std::vector<NamedParameter>>{std::move(parameters)}, options, ZeroOptions{}, world, world) {
+}
+
+Optimizer::Optimizer(std::vector<std::vector<NamedParameter>> chunks, const OptimizerOptions& options,
+                     const ZeroOptions& zero, Communicator& data, Communicator& world)
+    : options_(options), data_(data) {
+  check(zero.stage == 0, "ZeRO stage {} is not there yet; use 0", zero.stage);
+  check(data.size() == world.size(), "a grid with pipelines is not there yet; use data-parallel ranks alone");
+  for (const std::vector<NamedParameter>& chunk : chunks) {
+    parameters_.insert(parameters_.end(), chunk.begin(), chunk.end());
+  }
   std::ranges::sort(parameters_, {}, &NamedParameter::name);
   std::int64_t total = 0;
   for (const NamedParameter& entry : parameters_) total += entry.parameter->shape.numel();
@@ -33,12 +41,18 @@ Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOpti
           entry.name);
     const std::int64_t end = begin + p.shape.numel();
     const auto flat = [&](int row) { return state.slice(0, row, row + 1).slice(1, begin, end).view({end - begin}); };
-    states_.push_back({entry.name, p.shape, flat(0), flat(1), flat(2)});
+    states_.push_back({Slice::whole(entry.name, p.shape), flat(0), flat(1), flat(2)});
     states_.back().master.view(p.shape).copy_from(p.value);
     p.gradient = gradients_.slice(0, begin, end).view(p.shape);
     begin = end;
   }
 }
+
+Optimizer::~Optimizer() = default;
+
+void Optimizer::gather_weights(int) {}
+void Optimizer::release_weights(int) {}
+void Optimizer::reduce_gradients(int) {}
 
 double Optimizer::gradient_norm() const {
   const auto n = static_cast<std::int64_t>(parameters_.size());
@@ -55,7 +69,7 @@ double Optimizer::gradient_norm() const {
 
 StepReport Optimizer::step(float learning_rate, double weight) {
   const TraceSpan span("optimizer", "optimizer");
-  communicator_.all_reduce(gradients_);
+  data_.all_reduce(gradients_);
   StepReport report;
   report.gradient_norm = gradient_norm() / weight;
   report.skipped = !std::isfinite(report.gradient_norm);
@@ -82,13 +96,6 @@ void Optimizer::restore(std::int64_t steps) {
     const Parameter& p = *parameters_[i].parameter;
     p.value.copy_from(states_[i].master.view(p.shape));
   }
-}
-
-float schedule_factor(Schedule schedule, std::int64_t step, std::int64_t warmup, std::int64_t total, float minimum) {
-  if (step < warmup) return static_cast<float>(step + 1) / static_cast<float>(warmup);
-  if (schedule == Schedule::constant || total <= warmup) return 1.0F;
-  const double progress = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(total - warmup));
-  return minimum + (1.0F - minimum) * static_cast<float>(0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
 }
 
 }  // namespace skymm
