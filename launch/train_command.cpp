@@ -4,9 +4,11 @@
 #include <filesystem>
 
 #include "core/log.hpp"
+#include "core/trace.hpp"
 #include "io/file.hpp"
 #include "launch/config.hpp"
 #include "launch/lvm_training.hpp"
+#include "launch/ranks_report.hpp"
 #include "launch/report.hpp"
 #include "launch/run_start.hpp"
 #include "launch/trainer.hpp"
@@ -23,6 +25,8 @@ int train_command(const std::vector<std::string>& arguments) {
   const std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
   apply_process_options(config->run);
+  set_check_collectives(config->parallel.check_collectives);
+  if (config->run.trace) enable_trace();
   if (ranks->rank() == 0) {
     std::filesystem::create_directories(config->run.dir);
     write_file(config->run.dir + "/config.ini", to_ini(*config));
@@ -34,6 +38,7 @@ int train_command(const std::vector<std::string>& arguments) {
   } else {
     Trainer(*config, *ranks).run();
   }
+  if (config->run.trace) write_trace(*ranks, config->run.dir + "/trace.json");
   if (ranks->rank() == 0) {
     try {
       write_report(config->run.dir);
