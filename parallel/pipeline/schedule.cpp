@@ -29,6 +29,8 @@ Pace pace_of(ScheduleKind kind, const PipelineShape& shape, int stage) {
       return {.ahead = below};
     case ScheduleKind::interleaved:
       if (shape.chunks == 1) return {.ahead = below};
+      // Once `below` would do if messages took no time. Twice gives each round trip to the next stage the slack of one
+      // more forward and backward.
       return {.ahead = 2 * below + (shape.chunks - 1) * shape.stages, .group = shape.stages};
     case ScheduleKind::zero_bubble:
       // Late stages have few micro-batches alive. They may keep as many as stage 0 does, and put off weight gradients
@@ -138,6 +140,11 @@ Schedule make_schedule(ScheduleKind kind, const PipelineShape& shape) {
   check(shape.stages >= 1 && shape.micro_batches >= 1 && shape.chunks >= 1,
         "a pipeline of {} stages, {} micro-batches and {} chunks a stage: each must be at least 1", shape.stages,
         shape.micro_batches, shape.chunks);
+  constexpr std::int64_t most = 100'000'000;
+  const std::int64_t cells = std::int64_t{shape.stages} * shape.chunks;
+  check(cells <= most && cells * shape.micro_batches <= most,
+        "{} micro-batches through {} stages of {} chunks: a schedule of more than {} forwards is surely a mistake",
+        shape.micro_batches, shape.stages, shape.chunks, most);
   check(shape.chunks == 1 || kind == ScheduleKind::interleaved,
         "schedule {} has one chunk a stage, not {}; take 1, or the schedule interleaved", name_of(kind), shape.chunks);
   std::vector<List> lists;

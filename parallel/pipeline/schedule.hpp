@@ -21,9 +21,10 @@
 //                                                  the bubble where p divides m, else at most as if m were rounded up
 //   zero-bubble  (p - 1) (F + B - 2 W)             min(m, p)
 //                                                  the bubble where m >= p, W <= F and W <= B - W (what is left of B
-//                                                  for the input's gradient)
+//                                                  for the input's gradient); (p - 1) (F + B - W) - (m - 1) W below p
 //
-// Activations count from forward to the last gradient work of their micro-batch.
+// Stages are taken to cost the same, and messages to take no time. Activations count from forward to the last gradient
+// work of their micro-batch.
 #pragma once
 
 #include <cstdint>

@@ -55,7 +55,7 @@ class Walk {
   using Ends = std::array<double, static_cast<std::size_t>(Kind::send_gradient) + 1>;  // by kind: when it was done
 
   void check_input() const {
-    check(schedule_.stages.size() == static_cast<std::size_t>(shape_.stages),
+    check(shape_.stages >= 1 && schedule_.stages.size() == static_cast<std::size_t>(shape_.stages),
           "a schedule of {} stages has {} lists of instructions", shape_.stages, schedule_.stages.size());
     check(costs_.size() == static_cast<std::size_t>(shape_.pieces()),
           "{} stages of {} chunks need the costs of {} pieces, not of {}", shape_.stages, shape_.chunks,
