@@ -9,7 +9,7 @@
 #include "io/hash.hpp"
 #include "io/weights/safetensors.hpp"
 #include "parallel/communicator.hpp"
-#include "parallel/gather.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

@@ -202,10 +202,8 @@ void check_parallel(const TrainConfig& config) {
        "parallel.schedule interleaved gives each rank several pieces of the model; set parallel.chunks 2 or more");
   need(interleaved || p.chunks == 1,
        fmt::format("parallel.chunks {} needs parallel.schedule interleaved; it is {}", p.chunks, p.schedule));
-  const std::size_t cuts = static_cast<std::size_t>(p.pipeline) * static_cast<std::size_t>(p.chunks) - 1;
-  need(p.cuts.empty() || p.cuts.size() == cuts,
-       fmt::format("parallel.cuts has {} blocks; {} pieces (parallel.pipeline x parallel.chunks) need {}",
-                   p.cuts.size(), cuts + 1, cuts));
+  need(p.chunks == 1 || p.pipeline > 1,
+       "parallel.chunks is for pipelines of several ranks; set parallel.pipeline 2 or more");
   need(config.train.objective != "lvm" || (p.pipeline == 1 && p.zero <= 1),
        "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
 }

@@ -14,7 +14,7 @@
 #include "launch/mme_answers.hpp"
 #include "launch/options.hpp"
 #include "parallel/communicator.hpp"
-#include "parallel/gather.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

@@ -16,15 +16,11 @@ struct Layout {
   GridOrder order = GridOrder::pipeline_inside;
   std::vector<BlockRange> pieces;  // of the whole model, in order
   Schedule training, validation;   // of a global batch; validation runs forward alone
-
-  std::vector<BlockRange> pieces_of(int stage) const;
+  std::string table;               // of the cut, for people
 };
 
 // Throws Error, before anything is loaded, where the config does not fit the model or the number of ranks; it says what
 // would fit.
 Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int ranks);
-
-// For people: a line a piece with its stage, blocks and share of the work.
-std::string cut_table(const Layout& layout, const MultimodalConfig& model);
 
 }  // namespace skymm

@@ -8,7 +8,7 @@
 #include "io/file.hpp"
 #include "launch/generation.hpp"
 #include "launch/options.hpp"
-#include "parallel/gather.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

@@ -15,6 +15,7 @@
 #include "launch/run_log.hpp"
 #include "launch/step_loader.hpp"
 #include "parallel/pipeline/executor.hpp"
+#include "parallel/pipeline/partition.hpp"
 #include "parallel/zero/optimizer.hpp"
 
 namespace skymm {
@@ -37,7 +38,9 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       layout_(make_layout(config_, model_config(config_, *tokenizer_), world.size())),
       grid_(world, layout_.grid, layout_.order),
       world_(world),
-      assembly_(assemble(config_, tokenizer_, layout_.pieces_of(grid_.place().stage), grid_.pipeline())) {
+      assembly_(assemble(config_, tokenizer_,
+                         pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
+                         grid_.pipeline())) {
   log::info("{}", assembly_.table);
   if (world_.size() > 1) {
     log::info("{} data-parallel x {} pipeline ranks, ZeRO stage {}\n{}", layout_.grid.data, layout_.grid.pipeline,
@@ -45,12 +48,12 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
   }
   if (layout_.pieces.size() > 1) {
     log::info("schedule {}, {} micro-batches\n{}", config_.parallel.schedule, layout_.training.shape.micro_batches,
-              cut_table(layout_, assembly_.model->config()));
+              layout_.table);
   }
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
   std::vector<std::vector<NamedParameter>> chunks;
-  for (const BlockRange piece : layout_.pieces_of(grid_.place().stage)) {
+  for (const BlockRange piece : assembly_.model->pieces()) {
     chunks.push_back(trainable_parameters(*assembly_.model, piece));
   }
   optimizer_ = std::make_unique<Optimizer>(std::move(chunks), optimizer_options(config_),

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "core/error.hpp"
-#include "parallel/gather.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "launch/eval_command.hpp"
 #include "launch/mme_answers.hpp"
-#include "parallel/gather.hpp"
+#include "parallel/gather_text.hpp"
 #include "support/mpi_main.hpp"
 #include "support/tiny_run.hpp"
 

@@ -1,4 +1,4 @@
-#include "parallel/gather.hpp"
+#include "parallel/gather_text.hpp"
 
 #include <algorithm>
 
