@@ -13,8 +13,9 @@
 
 namespace skymm {
 
-// An operation under way. OpenMPI moves data only inside MPI calls, so whoever computes meanwhile calls test() now and
-// then. A handle that goes out of scope waits.
+// An operation under way. OpenMPI moves data only inside MPI calls, so whoever computes meanwhile calls test() of any
+// handle, or Communicator::poll(), now and then: each drives all that the thread has under way. A handle that goes out
+// of scope waits.
 class Handle {
  public:
   class Operation {

@@ -63,13 +63,7 @@ void describe_whole(Assembly& assembly, Communicator& pipeline) {
 
 }  // namespace
 
-PromptBuilder Assembly::prompts(const TrainConfig& config) const {
-  return {tokenizer,
-          chat_template(config.data.chat_template),
-          {.visual_tokens = static_cast<int>(visual_tokens), .max_tokens = config.data.max_length}};
-}
-
-MultimodalConfig model_config(const TrainConfig& config, const Tokenizer& tokenizer) {
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
   const auto& m = config.model;
   MultimodalConfig model;
   if (m.vision != "none") model.vision = vision_preset(m.vision);
@@ -77,7 +71,7 @@ MultimodalConfig model_config(const TrainConfig& config, const Tokenizer& tokeni
   model.resampler.queries = m.queries;
   model.resampler.depth = m.resampler_depth;
   model.decoder = decoder_preset(m.decoder);
-  model.decoder.vocabulary = tokenizer.vocab_size();
+  model.decoder.vocabulary = vocabulary;
   model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
   const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
@@ -86,16 +80,22 @@ MultimodalConfig model_config(const TrainConfig& config, const Tokenizer& tokeni
   return model;
 }
 
+PromptBuilder Assembly::prompts(const TrainConfig& config) const {
+  return {tokenizer,
+          chat_template(config.data.chat_template),
+          {.visual_tokens = static_cast<int>(visual_tokens), .max_tokens = config.data.max_length}};
+}
+
 Assembly assemble(const TrainConfig& config) {
   SingleCommunicator alone;
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(config.model.tokenizer);
-  return assemble(config, tokenizer, {all_blocks(model_config(config, *tokenizer))}, alone);
+  return assemble(config, tokenizer, {all_blocks(model_config(config, tokenizer->vocab_size()))}, alone);
 }
 
 Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
                   const std::vector<BlockRange>& pieces, Communicator& pipeline) {
   Assembly assembly;
-  const MultimodalConfig model = model_config(config, *tokenizer);
+  const MultimodalConfig model = model_config(config, tokenizer->vocab_size());
   assembly.tokenizer = std::move(tokenizer);
   if (model.vision) {
     assembly.images.size = static_cast<int>(model.vision->image);

@@ -22,8 +22,8 @@ struct Assembly {
   PromptBuilder prompts(const TrainConfig& config) const;
 };
 
-// config.model, with the tokenizer's vocabulary.
-MultimodalConfig model_config(const TrainConfig& config, const Tokenizer& tokenizer);
+// What config.model describes, with a vocabulary of so many tokens.
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary);
 
 // Loads config.model. A frozen weight that no file has, or has in another shape, is an Error that lists all such.
 Assembly assemble(const TrainConfig& config);

@@ -9,14 +9,17 @@
 namespace skymm {
 namespace {
 
-// What a micro-batch is taken for when the model is cut, before anybody knows how long samples are: a picture each,
-// half of data.max_length, a quarter of it answers.
+// What a micro-batch is taken for when the model is cut, before anybody knows how long samples are: a picture each, all
+// as long as they may be, half of the text answers. As skymm plan does.
 std::vector<BlockCost> expected_costs(const TrainConfig& config, const MultimodalConfig& model) {
-  StepCounts counts;
-  counts.mean_length = std::max(2, config.data.max_length / 2);
-  counts.tokens = config.train.micro_batch * static_cast<std::int64_t>(counts.mean_length);
-  counts.labels = std::max<std::int64_t>(1, counts.tokens / 4);
-  if (model.vision) counts.images = counts.resampled = config.train.micro_batch;
+  const std::int64_t samples = config.train.micro_batch, length = config.data.max_length;
+  const std::int64_t visual = model.vision ? model.resampler.tokens(*model.vision) : 0;
+  const std::int64_t images = model.vision ? samples : 0;
+  const StepCounts counts{.tokens = samples * length,
+                          .labels = samples * std::max<std::int64_t>(1, (length - visual) / 2),
+                          .images = images,
+                          .resampled = images,
+                          .mean_length = static_cast<double>(length)};
   return block_costs(model, counts, compute_form(parse_dtype(config.model.dtype), cpu()));
 }
 

@@ -1,6 +1,7 @@
 // `skymm plan`: answers before a job starts.
 //
-//   --draw  a pipeline schedule as a picture, and how long its stages idle
+//   --config  what fits, how fast, on which grid of ranks, of a recipe
+//   --draw    a pipeline schedule as a picture, and how long its stages idle
 #pragma once
 
 #include <string>

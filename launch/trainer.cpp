@@ -35,7 +35,7 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 Trainer::Trainer(const TrainConfig& config, Communicator& world)
     : config_(config),
       tokenizer_(load_tokenizer(config.model.tokenizer)),
-      layout_(make_layout(config_, model_config(config_, *tokenizer_), world.size())),
+      layout_(make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size())),
       grid_(world, layout_.grid, layout_.order),
       world_(world),
       assembly_(assemble(config_, tokenizer_,

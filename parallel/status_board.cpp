@@ -149,26 +149,29 @@ RankStatus StatusBoard::own() const { return shared_->places[place_].status.load
 
 void StatusBoard::beat() { shared_->places[place_].heartbeat = steady_seconds(); }
 
+std::optional<RankView> StatusBoard::view(int at) const {
+  const Place& place = shared_->places[at];
+  if (place.pid == 0) return std::nullopt;
+  RankView view{.rank = place.rank, .status = place.status.load()};
+  view.silent = std::max(0.0, steady_seconds() - place.heartbeat);
+  if (place.pid_namespace == shared_->places[place_].pid_namespace) view.process = process_state(place.pid);
+  return view;
+}
+
 std::vector<RankView> StatusBoard::ranks() const {
-  const Place& own = shared_->places[place_];
   std::vector<RankView> views;
   for (int i = 0; i < places_; ++i) {
-    const Place& place = shared_->places[i];
-    if (place.pid == 0) continue;  // it could not map the memory
-    RankView view{.rank = place.rank, .status = place.status.load()};
-    view.silent = std::max(0.0, steady_seconds() - place.heartbeat);
-    if (place.pid_namespace == own.pid_namespace) view.process = process_state(place.pid);
-    views.push_back(view);
+    if (const auto one = view(i)) views.push_back(*one);
   }
   return views;
 }
 
-std::vector<int> StatusBoard::gone() const {
-  std::vector<int> gone;
-  for (const RankView& view : ranks()) {
-    if (view.gone() && view.status.state != RankStatus::State::finished) gone.push_back(view.rank);
-  }
-  return gone;
+std::optional<int> StatusBoard::gone_neighbor() const {
+  const auto next = view((place_ + 1) % places_);
+  if (!next || !next->gone()) return std::nullopt;
+  // Read again: it may have finished, and then gone, since its status was read.
+  const auto state = shared_->places[(place_ + 1) % places_].status.load().state;
+  return state == RankStatus::State::finished ? std::nullopt : std::optional(next->rank);
 }
 
 bool StatusBoard::claim_end() {

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,7 +53,9 @@ class StatusBoard {
   RankStatus own() const;
   void beat();                          // the heartbeat
   std::vector<RankView> ranks() const;  // of this host, in order
-  std::vector<int> gone() const;        // ranks of this host whose process is gone before it finished
+  // The next rank of this host, around, if its process is gone before it finished: each looks after one, so that
+  // looking costs the same on a host of many ranks.
+  std::optional<int> gone_neighbor() const;
 
   // The job is about to end: true for the first of the host that says so, who reports why.
   bool claim_end();
@@ -63,6 +66,7 @@ class StatusBoard {
   struct Shared;
 
   void map_shared(MPI_Comm host);
+  std::optional<RankView> view(int place) const;  // none: it could not map the memory
 
   int rank_ = 0, size_ = 1;  // in the job
   int place_ = 0, places_ = 1;

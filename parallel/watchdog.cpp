@@ -1,6 +1,5 @@
 #include "parallel/watchdog.hpp"
 
-#include <fmt/ranges.h>
 #include <mpi.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -94,9 +93,7 @@ void Watchdog::look() {
     return end_job(fmt::format("this rank waits, and nothing has moved for {:.0f} s (the limit is {} s)", waited_,
                                watchdog_limit()));
   }
-  if (const std::vector<int> gone = board_.gone(); !gone.empty()) {
-    end_job(fmt::format("the process of rank {} is gone", fmt::join(gone, ", ")));
-  }
+  if (const auto gone = board_.gone_neighbor()) end_job(fmt::format("the process of rank {} is gone", *gone));
 }
 
 // Added up look by look: a process that was stopped for hours and goes on has not waited for hours.

@@ -278,6 +278,11 @@ std::vector<BlockCost> block_costs(const MultimodalConfig& config, const StepCou
   return costs;
 }
 
+void share_table(BlockCost& sum, const BlockCost& second) {
+  (second.trained > second.frozen ? sum.trained : sum.frozen) -= second.tied;
+  sum.weights -= second.tied_bytes;
+}
+
 BlockCost piece_cost(const std::vector<BlockCost>& blocks, BlockRange piece) {
   BlockCost sum;
   std::int64_t tables = 0;
@@ -295,9 +300,10 @@ BlockCost piece_cost(const std::vector<BlockCost>& blocks, BlockRange piece) {
     sum.output = block.output;
     at_peak_forward = std::max(at_peak_forward, sum.kept + block.forward_peak);
     at_peak_backward = std::max(at_peak_backward, sum.kept + block.backward_peak);
-    if (block.tied > 0 && ++tables == 2) {  // both uses of one table
-      (block.trained > block.frozen ? sum.trained : sum.frozen) -= block.tied;
-      sum.weights -= block.tied_bytes;
+    if (block.tied > 0 && ++tables == 2) share_table(sum, block);
+    if (block.tied > 0) {
+      sum.tied = tables == 1 ? block.tied : 0;
+      sum.tied_bytes = tables == 1 ? block.tied_bytes : 0;
     }
   }
   sum.forward_peak = at_peak_forward - sum.kept;

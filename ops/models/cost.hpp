@@ -59,6 +59,9 @@ struct BlockCost {
 // In the order of model_blocks. counts: of the micro-batch.
 std::vector<BlockCost> block_costs(const MultimodalConfig& config, const StepCounts& counts, const ComputeForm& form);
 
+// Takes the second use of a tied table out of a sum that has both.
+void share_table(BlockCost& sum, const BlockCost& second);
+
 // Of the blocks of a piece together: its peaks are above what all of it keeps.
 BlockCost piece_cost(const std::vector<BlockCost>& blocks, BlockRange piece);
 

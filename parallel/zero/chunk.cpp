@@ -119,9 +119,9 @@ std::vector<ZeroChunk::Owned> ZeroChunk::owned() const {
   return all;
 }
 
-Tensor ZeroChunk::whole_buffer(DType dtype) const {
+Tensor ZeroChunk::buffer(std::int64_t elements, DType dtype) const {
   const PurposeScope purpose(Purpose::communication);
-  return Tensor::empty({layout_.buckets[0].size}, dtype, states_.device());  // the others are not larger
+  return Tensor::empty({elements}, dtype, states_.device());
 }
 
 Tensor ZeroChunk::part_of(const Tensor& whole, const Bucket& bucket) const {
@@ -137,9 +137,9 @@ Tensor ZeroChunk::shard_of(const Tensor& shard, const Bucket& bucket) const {
 void ZeroChunk::reduce_gradients() {
   if (stage_ < 2 || parameters_.empty()) return;
   reduced_ = true;
-  const Tensor buffer = whole_buffer(DType::f32);
+  const Tensor largest = buffer(layout_.buckets[0].size, DType::f32);  // no other bucket is larger than the first
   for (const Bucket& bucket : layout_.buckets) {
-    const Tensor whole = buffer.slice(0, 0, bucket.size);
+    const Tensor whole = largest.slice(0, 0, bucket.size);
     for (const Piece& piece : bucket.pieces) {
       Parameter& p = *parameters_[piece.parameter].parameter;
       const Tensor target = whole.slice(0, piece.at, piece.at + piece.size());
@@ -185,41 +185,63 @@ void ZeroChunk::clear_gradients() {
 
 void ZeroChunk::share_values() {
   const bool shared = stage_ == 3 ? gathered_ > 0 : stage_ > 0 && data_.size() > 1;
-  if (shared) fetch_values();
+  if (!shared) return;
+  if (stage_ == 3) wait_weights();
+  fetch_values();
 }
 
-void ZeroChunk::fetch_values() {
+ZeroChunk::Fetch ZeroChunk::begin_fetch(const Bucket& bucket, const Tensor& whole) const {
+  const Tensor part = part_of(whole, bucket);
+  if (values_.defined()) {
+    part.copy_from(shard_of(values_, bucket));
+  } else {
+    const std::int64_t first = data_.rank() * layout_.part(bucket);
+    for (const Piece& piece : bucket.pieces_in(first, first + part.numel())) {
+      whole.slice(0, piece.at, piece.at + piece.size())
+          .copy_from(elements(parameters_[piece.parameter].parameter->value, piece));
+    }
+  }
+  return {&bucket, whole, data_.iall_gather(part, whole)};
+}
+
+void ZeroChunk::finish_fetch(Fetch& fetch) const {
+  fetch.handle.wait();
+  for (const Piece& piece : fetch.bucket->pieces) {
+    elements(parameters_[piece.parameter].parameter->value, piece)
+        .copy_from(fetch.whole.slice(0, piece.at, piece.at + piece.size()));
+  }
+  fetch.whole = Tensor();
+}
+
+void ZeroChunk::fetch_values() const {
   if (parameters_.empty()) return;
-  const Tensor buffer = whole_buffer(parameters_[0].parameter->value.dtype());
+  const Tensor largest = buffer(layout_.buckets[0].size, parameters_[0].parameter->value.dtype());
   for (const Bucket& bucket : layout_.buckets) {
-    const Tensor whole = buffer.slice(0, 0, bucket.size), part = part_of(whole, bucket);
-    if (values_.defined()) {
-      part.copy_from(shard_of(values_, bucket));
-    } else {
-      const std::int64_t first = data_.rank() * layout_.part(bucket);
-      for (const Piece& piece : bucket.pieces_in(first, first + part.numel())) {
-        whole.slice(0, piece.at, piece.at + piece.size())
-            .copy_from(elements(parameters_[piece.parameter].parameter->value, piece));
-      }
-    }
-    data_.all_gather(part, whole);
-    for (const Piece& piece : bucket.pieces) {
-      elements(parameters_[piece.parameter].parameter->value, piece)
-          .copy_from(whole.slice(0, piece.at, piece.at + piece.size()));
-    }
+    Fetch fetch = begin_fetch(bucket, largest.slice(0, 0, bucket.size));
+    finish_fetch(fetch);
   }
 }
 
 void ZeroChunk::gather_weights() {
   if (stage_ < 3 || gathered_++ > 0) return;
+  for (const Bucket& bucket : layout_.buckets) {
+    fetches_.push_back(begin_fetch(bucket, buffer(bucket.size, values_.dtype())));
+  }
+}
+
+void ZeroChunk::wait_weights() {
+  check(stage_ < 3 || gathered_ > 0, "the weights of a chunk are waited for that were not gathered");
+  if (fetches_.empty()) return;
   for (const Tensor& weight : weights_) weight.storage().take();
-  fetch_values();
+  for (Fetch& fetch : fetches_) finish_fetch(fetch);
+  fetches_.clear();
 }
 
 void ZeroChunk::release_weights() {
   if (stage_ < 3) return;
   check(gathered_ > 0, "the weights of a chunk are released more often than they were gathered");
   if (--gathered_ > 0) return;
+  fetches_.clear();                                                           // waits for those that nobody used
   if (!weights_.empty()) current_stream(weights_[0].device()).synchronize();  // work under way may still read them
   for (const Tensor& weight : weights_) weight.storage().drop();
 }

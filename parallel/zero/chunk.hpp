@@ -29,7 +29,8 @@ class ZeroChunk {
 
   std::vector<Owned> owned() const;
 
-  void gather_weights();
+  void gather_weights();  // begins
+  void wait_weights();
   void release_weights();
   void reduce_gradients();
   void sum_gradients();  // what no reduce_gradients() of this step has summed
@@ -40,8 +41,16 @@ class ZeroChunk {
  private:
   void take_whole_gradients();
   void shard_values();
-  void fetch_values();
-  Tensor whole_buffer(DType dtype) const;  // for one bucket at a time
+  // A bucket's values on their way from all ranks' parts.
+  struct Fetch {
+    const Bucket* bucket;
+    Tensor whole;
+    Handle handle;
+  };
+  Fetch begin_fetch(const Bucket& bucket, const Tensor& whole) const;
+  void finish_fetch(Fetch& fetch) const;
+  void fetch_values() const;  // now, one bucket after the other
+  Tensor buffer(std::int64_t elements, DType dtype) const;
   Tensor part_of(const Tensor& whole, const Bucket& bucket) const;
   Tensor shard_of(const Tensor& shard, const Bucket& bucket) const;
 
@@ -54,6 +63,7 @@ class ZeroChunk {
   Tensor gradients_;  // f32, the whole chunk (which Parameter::gradient views) or, from stage 2 on, the shard
   Tensor values_;     // stage 3: the shard, in the compute dtype
   std::vector<Tensor> weights_;  // stage 3: one view of each storage that the parameters' values lie in
+  std::vector<Fetch> fetches_;   // begun by gather_weights()
   int gathered_ = 0;             // gathers less releases
   bool reduced_ = false;         // reduce_gradients() was called in this step
 };

@@ -36,7 +36,10 @@ ZeroMemory zero_memory(const ZeroOptions& zero, const ZeroSizes& sizes) {
     memory.gradients = memory.gradients / n + gradient_bytes * chunk;
     memory.communication = gradient_bytes * bucket;
   }
-  if (zero.stage == 3) memory.weights = memory.weights / n + width * largest(sizes, sizes.gathered);
+  if (zero.stage == 3) {
+    memory.weights = memory.weights / n + width * largest(sizes, sizes.gathered);
+    memory.communication = std::max(memory.communication, width * chunk);
+  }
   return memory;
 }
 

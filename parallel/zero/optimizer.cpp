@@ -60,6 +60,7 @@ ZeroChunk& Optimizer::chunk(int i) const {
 }
 
 void Optimizer::gather_weights(int i) { chunk(i).gather_weights(); }
+void Optimizer::wait_weights(int i) { chunk(i).wait_weights(); }
 void Optimizer::release_weights(int i) { chunk(i).release_weights(); }
 void Optimizer::reduce_gradients(int i) { chunk(i).reduce_gradients(); }
 

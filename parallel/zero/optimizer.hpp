@@ -53,7 +53,7 @@ class Optimizer {
   // chunks: the trainable parameters of each piece of the model on this rank; may be empty, as of a stage that trains
   // nothing. data: the ranks that hold the same pieces; world: all ranks, for the norm. Takes the present values as
   // masters. From here on Parameter::gradient belongs to this object and, at stage 3, so does the memory of
-  // Parameter::value: it is there between gather_weights() and release_weights() only. Collective over `world`.
+  // Parameter::value: it is there between wait_weights() and release_weights() only. Collective over `world`.
   Optimizer(std::vector<std::vector<NamedParameter>> chunks, const OptimizerOptions& options, const ZeroOptions& zero,
             Communicator& data, Communicator& world);
   // One chunk, stage 0.
@@ -63,9 +63,10 @@ class Optimizer {
   Optimizer& operator=(const Optimizer&) = delete;
 
   // The collectives that a schedule calls (Instruction::Kind), on all ranks of `data` in the same order whether they
-  // had anything to add or not. Nothing happens at stages that do not need them. gather and release nest: the weights
-  // stay until the last release.
+  // had anything to add or not. Nothing happens at stages that do not need them. gather_weights() only begins:
+  // wait_weights() comes before use. gather and release nest: the weights stay until the last release.
   void gather_weights(int chunk);
+  void wait_weights(int chunk);
   void release_weights(int chunk);
   // Adds this micro-batch's gradients to the owners' shards, and clears them. A step calls it after every micro-batch,
   // or never: step() then sums what the micro-batches have added up.

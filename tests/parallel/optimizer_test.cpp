@@ -55,6 +55,7 @@ struct Reference {
 
 void gather_all(Optimizer& optimizer) {
   for (int chunk = 0; chunk < 2; ++chunk) optimizer.gather_weights(chunk);
+  for (int chunk = 0; chunk < 2; ++chunk) optimizer.wait_weights(chunk);
 }
 
 class OptimizerOnOneRank : public ::testing::TestWithParam<int> {
@@ -129,6 +130,7 @@ TEST_P(OptimizerOnOneRank, TrainsNothingWhereThereIsNothing) {
     Optimizer optimizer(none, options, zero(), one_, one_);
     for (int chunk = 0; chunk < static_cast<int>(none.size()); ++chunk) {
       optimizer.gather_weights(chunk);
+      optimizer.wait_weights(chunk);
       optimizer.reduce_gradients(chunk);
       optimizer.release_weights(chunk);
     }
@@ -155,6 +157,7 @@ TEST_P(OptimizerOnOneRank, RefusesWhatItCannotDo) {
   EXPECT_THAT([&] { optimizer.gather_weights(2); }, ThrowsMessage<Error>(HasSubstr("no chunk 2 among 2")));
   if (GetParam() == 3) {
     EXPECT_THAT([&] { optimizer.release_weights(0); }, ThrowsMessage<Error>(HasSubstr("more often")));
+    EXPECT_THAT([&] { optimizer.wait_weights(0); }, ThrowsMessage<Error>(HasSubstr("not gathered")));
     EXPECT_THAT([&] { weights.parameter(0).value.to_vector(); },
                 ThrowsMessage<Error>(HasSubstr("gathered before use")));
   }
@@ -176,6 +179,7 @@ TEST(ZeroStage3, GivesMemoryBackBetweenUses) {
   optimizer.gather_weights(0);
   optimizer.gather_weights(0);
   optimizer.gather_weights(1);
+  for (int chunk = 0; chunk < 2; ++chunk) optimizer.wait_weights(chunk);
   EXPECT_EQ(held(), before);
   EXPECT_EQ(values_of(weights.parameter(0).value), values_of(ScatteredWeights(DType::f32).parameter(0).value));
   optimizer.release_weights(0);
@@ -227,6 +231,7 @@ TEST(ZeroMemory, IsWhatTheTableSays) {
   EXPECT_EQ(memory(2).weights, 18000);
   EXPECT_EQ(memory(2).communication, 400);
   EXPECT_EQ(memory(3).weights, 6000 + 12000);
+  EXPECT_EQ(memory(3).communication, 12000);
   const auto traffic = [&](int stage) { return zero_traffic({.stage = stage}, sizes); };
   EXPECT_EQ(traffic(0).gradients, 2 * 24000);
   EXPECT_EQ(traffic(1).gradients, 24000);

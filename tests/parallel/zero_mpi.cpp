@@ -16,11 +16,18 @@ constexpr OptimizerOptions options{.weight_decay = 0.1F, .clip_norm = 3.0F};
 constexpr int micro_batches = 2;
 constexpr double tokens = 10;  // large enough not to clip in the first steps, small enough to clip in some
 
+// Both chunks are under way together.
+void gather_all(Optimizer& optimizer) {
+  for (int chunk = 0; chunk < 2; ++chunk) optimizer.gather_weights(chunk);
+  for (int chunk = 0; chunk < 2; ++chunk) optimizer.wait_weights(chunk);
+}
+
 // What the ranks of `data` do in one step.
 StepReport train_step(Optimizer& optimizer, ScatteredWeights& weights, int step, int rank) {
   for (int micro_batch = 0; micro_batch < micro_batches; ++micro_batch) {
     for (int chunk = 0; chunk < 2; ++chunk) {
       optimizer.gather_weights(chunk);
+      optimizer.wait_weights(chunk);
       weights.add_gradients(static_cast<std::size_t>(chunk), step, rank, micro_batch);
       optimizer.reduce_gradients(chunk);
       optimizer.release_weights(chunk);
@@ -95,7 +102,7 @@ TEST(Zero, TrainsLikeOneRankAtEveryStage) {
         }
         const std::vector<WholeState> states = whole_states(optimizer);
         if (ranks().rank() == 0) expect_close(states, expected, 1e-6);
-        for (int chunk = 0; chunk < 2; ++chunk) optimizer.gather_weights(chunk);
+        gather_all(optimizer);
         for (int i = 0; i < weights.size(); ++i) {
           const std::vector<float> value = weights.parameter(i).value.to_vector();
           expect_same_on_all_ranks(value);
@@ -197,7 +204,7 @@ TEST(Zero, StatesMoveBetweenGridsAndStages) {
       EXPECT_EQ(to.steps(), 2);
       const std::vector<WholeState> loaded = whole_states(to);
       if (some->rank() == 0) expect_close(loaded, saved, 0);
-      for (int chunk = 0; chunk < 2; ++chunk) to.gather_weights(chunk);
+      gather_all(to);
       const std::vector<float> value = fresh.parameter(4).value.to_vector();
       if (some->rank() == 0) {
         const auto state = std::ranges::find(saved, fresh.name(4), &WholeState::name);
@@ -239,9 +246,11 @@ TEST(Zero, ModelsComputeWithWeightsThatComeAndGo) {
                                      static_cast<std::uint64_t>(100 * step + ranks().rank()));
       Graph graph;
       optimizer.gather_weights(0);
+      optimizer.wait_weights(0);
       const Variable y = model->forward(graph.input(x), 2);
       optimizer.release_weights(0);
       optimizer.gather_weights(0);
+      optimizer.wait_weights(0);
       graph.backward(y, random_tensor(y.value().shape(), DType::f32, 9));
       optimizer.release_weights(0);
       optimizer.reduce_gradients(0);
@@ -255,7 +264,7 @@ TEST(Zero, ModelsComputeWithWeightsThatComeAndGo) {
 }
 
 // Sizes that the allocator hardly rounds, over 2, 3 or 4 ranks.
-TEST(Zero, HoldsWhatTheFormulasSay) {
+TEST(Zero, HoldsAndMovesWhatTheFormulasSay) {
   const ZeroSizes sizes{.chunks = {196500, 131000}, .dtype = DType::bf16, .ranks = ranks().size()};
   for (int stage = 0; stage <= 3; ++stage) {
     SCOPED_TRACE(stage);
@@ -274,10 +283,12 @@ TEST(Zero, HoldsWhatTheFormulasSay) {
       parameters.back()->trainable = true;
       chunks.push_back({{fmt::format("weight_{}", chunks.size()), parameters.back().get()}});
     }
-    Optimizer optimizer(chunks, options, zero, ranks(), ranks());
+    const auto data = ranks().split(0, ranks().rank());
+    Optimizer optimizer(chunks, options, zero, *data, ranks());
     allocator.reset_peak();
     for (int chunk = 0; chunk < 2; ++chunk) {
       optimizer.gather_weights(chunk);
+      optimizer.wait_weights(chunk);
       parameters[static_cast<std::size_t>(chunk)]->gradient_sum().fill(1);
       optimizer.reduce_gradients(chunk);
       optimizer.release_weights(chunk);
@@ -290,6 +301,9 @@ TEST(Zero, HoldsWhatTheFormulasSay) {
     expect(peak(Purpose::weights) - weights, expected.weights);
     expect(peak(Purpose::gradients) - gradients, expected.gradients);
     expect(peak(Purpose::optimizer) - states, expected.optimizer);
+    const ZeroTraffic traffic = zero_traffic(zero, sizes);
+    expect(static_cast<double>(data->counts().bytes()),
+           2 * (traffic.gradients + traffic.weights));  // sent and received
   }
 }
 
