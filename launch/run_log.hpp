@@ -16,12 +16,13 @@ struct StepMetrics {
   std::int64_t step = 0;  // steps done
   double loss = 0;        // mean a token of the global batch
   double learning_rate = 0, gradient_norm = 0;
-  double tokens = 0, images = 0;     // of the step, over all ranks
-  double gflop = 0;                  // useful operations of the step, over all ranks
-  double seconds = 0;                // of the step
-  double data_wait_seconds = 0;      // of it, waiting for data
-  double communication_seconds = 0;  // waiting for other ranks, mean over ranks; from the end of the last step's passes
-  std::int64_t bad_samples = 0;      // so far
+  double tokens = 0, images = 0;  // of the step, over all ranks
+  double gflop = 0;               // useful operations of the step, over all ranks
+  double seconds = 0;             // of the step
+  double data_wait_seconds = 0;   // of it, waiting for data
+  // Of it, waiting for other ranks, mean over ranks; the update's part is of the step before.
+  double communication_seconds = 0;
+  std::int64_t bad_samples = 0;  // so far
   bool skipped = false;
 };
 

@@ -41,15 +41,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       assembly_(assemble(config_, tokenizer_,
                          pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
                          grid_.pipeline())) {
-  log::info("{}", assembly_.table);
-  if (world_.size() > 1) {
-    log::info("{} data-parallel x {} pipeline ranks, ZeRO stage {}\n{}", layout_.grid.data, layout_.grid.pipeline,
-              config_.parallel.zero, grid_.table());
-  }
-  if (layout_.pieces.size() > 1) {
-    log::info("schedule {}, {} micro-batches\n{}", config_.parallel.schedule, layout_.training.shape.micro_batches,
-              layout_.table);
-  }
+  say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
   std::vector<std::vector<NamedParameter>> chunks;
@@ -68,6 +60,19 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
 }
 
 Trainer::~Trainer() = default;
+
+void Trainer::say_layout() const {
+  log::info("{}", assembly_.table);
+  const auto& [kind, shape, lists] = layout_.training;
+  if (world_.size() > 1) {
+    const std::string ranks = grid_.table();
+    log::info("{} data-parallel x {} pipeline ranks, ZeRO stage {}\n{}", layout_.grid.data, layout_.grid.pipeline,
+              config_.parallel.zero, ranks);
+  }
+  if (shape.pieces() > 1) {
+    log::info("schedule {}, {} micro-batches\n{}", name_of(kind), shape.micro_batches, layout_.table);
+  }
+}
 
 void Trainer::run() {
   resume();
@@ -94,12 +99,14 @@ void Trainer::run() {
 StepMetrics Trainer::step(std::int64_t number) {
   const TraceSpan span("step", "train");
   const auto start = Clock::now();
+  const double blocked_before = blocked_seconds();
   const StepData data = loader_->next();
   const double loss = executor_->run(layout_.training, data.batches);
+  const double blocked = blocked_seconds();
   const std::vector<double> total =
       sum_over(world_, {loss, static_cast<double>(data.counts.label_tokens), static_cast<double>(data.counts.tokens),
                         static_cast<double>(data.counts.images), static_cast<double>(data.bad_samples), data.gflop,
-                        communication_since_last_asked()});
+                        blocked - blocked_before + blocked_in_update_});
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number);
   StepMetrics metrics;
@@ -107,6 +114,7 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.loss = total[0] / total[1];
   metrics.learning_rate = learning_rate(config_, number);
   const StepReport report = optimizer_->step(static_cast<float>(metrics.learning_rate), total[1]);
+  blocked_in_update_ = blocked_seconds() - blocked;
   if (report.skipped) log::warn("step {}: the gradient is not finite; no rank changed anything", metrics.step);
   metrics.gradient_norm = report.gradient_norm;
   metrics.skipped = report.skipped;
@@ -196,11 +204,9 @@ void Trainer::export_trained() {
                     {{"format", "pt"}, {"frozen", fmt::format("{:016x}", assembly_.frozen_hash)}});
 }
 
-// Seconds that this rank was blocked in messages and collectives.
-double Trainer::communication_since_last_asked() {
-  double blocked = 0;
-  for (const Communicator* group : {&world_, &grid_.data(), &grid_.pipeline()}) blocked += group->counts().blocked();
-  return blocked - std::exchange(blocked_seconds_, blocked);
+// Since the start, in messages and collectives.
+double Trainer::blocked_seconds() const {
+  return world_.counts().blocked() + grid_.data().counts().blocked() + grid_.pipeline().counts().blocked();
 }
 
 // True on every rank if it is true on rank 0, whose clock decides.

@@ -33,12 +33,13 @@ class Trainer {
   void run();
 
  private:
+  void say_layout() const;
   StepMetrics step(std::int64_t number);
   double validate();  // mean loss a token
   void resume();
   void checkpoint(std::int64_t done);
   void export_trained();
-  double communication_since_last_asked();
+  double blocked_seconds() const;
   bool agree(bool mine);
 
   TrainConfig config_;
@@ -52,7 +53,7 @@ class Trainer {
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<RunLog> log_;
   std::int64_t first_step_ = 0;
-  double blocked_seconds_ = 0;
+  double blocked_in_update_ = 0;  // of the last step, which its metrics came too early for
 };
 
 }  // namespace skymm
