@@ -31,7 +31,7 @@ int micro_batches_of(const TrainConfig& config, const GridShape& grid) {
         "parallel.pipeline more ranks",
         samples, grid.data, grid.data);
   if (samples % each != 0) {
-    log::warn(
+    log::info(
         "train.global_batch {} is not a multiple of {} (train.micro_batch x data-parallel ranks): some "
         "micro-batches have fewer samples; {} would fill all",
         samples, each, (samples + each - 1) / each * each);
