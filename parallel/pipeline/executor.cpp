@@ -125,6 +125,7 @@ class Executor::Pass {
 
 void Executor::Pass::carry_out(const Instruction& instruction) {
   const auto [kind, chunk, micro_batch] = instruction;
+  if (computes(kind)) executor_.optimizer_.wait_weights(chunk);
   switch (kind) {
     case Kind::receive_activation:
     case Kind::receive_gradient:
