@@ -53,7 +53,9 @@ struct PipelineRank {
                const ExecutorOptions& options = {}, std::vector<BlockRange> cut = {})
       : shape(shape), pieces(cut.empty() ? equal_pieces(config, shape.pieces()) : std::move(cut)) {
     model = random_model(config, pieces_of_stage(pieces, shape.stages, pipeline.rank()));
-    optimizer = std::make_unique<Optimizer>(trainable_parameters(*model), OptimizerOptions{}, alone);
+    std::vector<std::vector<NamedParameter>> chunks;
+    for (const BlockRange piece : model->pieces()) chunks.push_back(trainable_parameters(*model, piece));
+    optimizer = std::make_unique<Optimizer>(std::move(chunks), OptimizerOptions{}, ZeroOptions{}, alone, alone);
     executor = std::make_unique<Executor>(*model, pieces, pipeline, *optimizer, options);
   }
 
