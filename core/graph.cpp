@@ -116,6 +116,7 @@ void Graph::backward(std::span<const Variable> outputs, std::span<const Tensor> 
           {std::move(recorded.node.weight_gradient), std::move(dy), std::move(recorded.node.parameters)});
       if (weights == Weights::now) weight_gradients();
     }
+    if (node_hook_) node_hook_();
   }
 }
 

@@ -114,6 +114,9 @@ class Graph {
   // Called when this graph has added the last contribution to a trainable parameter's gradient.
   void on_complete(std::function<void(Parameter&)> hook) { hook_ = std::move(hook); }
 
+  // Called after each node of a walk: for who has something else under way meanwhile, such as messages.
+  void on_node(std::function<void()> hook) { node_hook_ = std::move(hook); }
+
   // While it lives, functions leave no nodes.
   class NoGradient {
    public:
@@ -157,6 +160,7 @@ class Graph {
   std::vector<Pending> pending_;
   std::unordered_map<Parameter*, int> uses_;
   std::function<void(Parameter&)> hook_;
+  std::function<void()> node_hook_;
   std::vector<Parameter*>* noted_ = nullptr;
 };
 

@@ -1,14 +1,44 @@
 #include "launch/assembly.hpp"
 
 #include <algorithm>
+#include <map>
+#include <set>
+#include <sstream>
 
 #include "core/error.hpp"
-#include "core/log.hpp"
 #include "io/hash.hpp"
 #include "launch/pretrained.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {
+
+// Fills in what is known of the whole model: each rank of the pipeline tells of what it holds.
+void describe_whole(Assembly& assembly, Communicator& pipeline) {
+  std::string mine;
+  for (const NamedParameter& entry : all_parameters(*assembly.model)) {
+    const Parameter& p = *entry.parameter;
+    const std::uint64_t hash = p.trainable ? 0 : content_hash({{entry.name, p.value}});
+    mine += fmt::format("{} {} {} {}\n", entry.name, p.shape.numel(), p.trainable ? 1 : 0, hash);
+  }
+  std::vector<TableEntry> entries;
+  std::map<std::string, std::uint64_t> frozen;
+  std::set<std::string> seen;  // a tied table may be held twice
+  for (const std::string& text : gather_text(pipeline, mine)) {
+    std::istringstream lines(text);
+    TableEntry entry;
+    for (std::uint64_t hash = 0; lines >> entry.name >> entry.size >> entry.trainable >> hash;) {
+      if (!seen.insert(entry.name).second) continue;
+      entries.push_back(entry);
+      if (!entry.trainable) frozen[entry.name] = hash;
+    }
+  }
+  assembly.table = trainable_table(entries);
+  Hash64 whole;
+  for (const auto& [name, hash] : frozen) whole.add_value(hash);  // which holds the name
+  assembly.frozen_hash = whole.digest();
+}
 
 MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretrained) {
   const auto& m = config.model;
@@ -39,23 +69,23 @@ PromptBuilder Assembly::prompts(const TrainConfig& config) const {
 }
 
 Assembly assemble(const TrainConfig& config) {
+  SingleCommunicator alone;
+  const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
+  return assemble(config, tokenizer, {all_blocks(model_config(config, tokenizer->vocab_size()))}, alone);
+}
+
+Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
+                  const std::vector<BlockRange>& pieces, Communicator& pipeline) {
   Assembly assembly;
-  assembly.tokenizer = load_tokenizer(tokenizer_path(config.model));
-  const Pretrained pretrained = open_pretrained(config, assembly.tokenizer->vocab_size());
+  const Pretrained pretrained = open_pretrained(config, tokenizer->vocab_size());
   const MultimodalConfig model = model_config(config, pretrained);
+  assembly.tokenizer = std::move(tokenizer);
   assembly.images = pretrained.images;
-  {
-    const PurposeScope purpose(Purpose::weights);
-    assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu());
-    load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
-  }
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
-  NamedTensors frozen;
-  for (const NamedParameter& entry : all_parameters(*assembly.model)) {
-    if (!entry.parameter->trainable) frozen.emplace_back(entry.name, entry.parameter->value);
-  }
-  assembly.frozen_hash = content_hash(frozen);
   const PurposeScope purpose(Purpose::weights);
+  assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);
+  load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
+  describe_whole(assembly, pipeline);
   assembly.model->freeze();
   return assembly;
 }

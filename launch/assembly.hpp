@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "core/communicator.hpp"
 #include "io/pixels.hpp"
 #include "io/prompt.hpp"
 #include "launch/config.hpp"
@@ -15,7 +16,8 @@ struct Assembly {
   std::unique_ptr<Multimodal> model;
   ImageSpec images;
   std::int64_t visual_tokens = 0;  // of one picture; 0 for a decoder alone
-  std::uint64_t frozen_hash = 0;   // of all frozen weights: a checkpoint belongs to them
+  std::uint64_t frozen_hash = 0;   // of all frozen weights of the model: a checkpoint belongs to them
+  std::string table;               // trainable_table of the whole model
 
   PromptBuilder prompts(const TrainConfig& config) const;
 };
@@ -25,5 +27,9 @@ MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary
 
 // Loads config.model. A frozen weight that no file has, or has in another shape, is an Error that lists all such.
 Assembly assemble(const TrainConfig& config);
+// The same, but this rank holds `pieces` alone; what is known of the whole model comes from all ranks of the pipeline.
+// Collective.
+Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
+                  const std::vector<BlockRange>& pieces, Communicator& pipeline);
 
 }  // namespace skymm

@@ -14,6 +14,7 @@
 #include "launch/config_table.hpp"
 #include "launch/pretrained.hpp"
 #include "parallel/learning_rate.hpp"
+#include "parallel/pipeline/schedule.hpp"
 
 namespace skymm {
 namespace {
@@ -191,6 +192,24 @@ bool contains(const std::vector<std::string>& list, std::string_view item) {
   return std::ranges::find(list, item) != list.end();
 }
 
+void need(bool ok, const std::string& message) {
+  if (!ok) fail_usage("{}", message);
+}
+
+// What can be said without the model and the number of ranks; launch/layout.hpp says the rest.
+void check_parallel(const TrainConfig& config) {
+  const ParallelConfig& p = config.parallel;
+  const bool interleaved = p.schedule == name_of(ScheduleKind::interleaved);
+  need(!interleaved || p.chunks > 1,
+       "parallel.schedule interleaved gives each rank several pieces of the model; set parallel.chunks 2 or more");
+  need(interleaved || p.chunks == 1,
+       fmt::format("parallel.chunks {} needs parallel.schedule interleaved; it is {}", p.chunks, p.schedule));
+  need(p.chunks == 1 || p.pipeline > 1,
+       "parallel.chunks is for pipelines of several ranks; set parallel.pipeline 2 or more");
+  need(config.train.objective != "lvm" || (p.pipeline == 1 && p.zero <= 1),
+       "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
+}
+
 }  // namespace
 
 std::optional<TrainConfig> parse_config(const std::vector<std::string>& arguments) {
@@ -250,10 +269,7 @@ std::string to_ini(const TrainConfig& config) {
 }
 
 void check_config(const TrainConfig& config) {
-  const auto need = [](bool ok, const std::string& message) {
-    if (!ok) fail_usage("{}", message);
-  };
-  const auto& [run, model, data, train] = config;
+  const auto& [run, model, data, train, parallel] = config;
   need(!data.train.empty(), "data.train is empty: give the data sets to learn from, --data.train PATH");
   need(!tokenizer_path(model).empty(),
        "model.tokenizer is missing: give a tokenizer.model, tokenizer.json or GGUF file, --model.tokenizer FILE");
@@ -264,6 +280,7 @@ void check_config(const TrainConfig& config) {
        fmt::format("train.micro_batch {} is more than train.global_batch {}", train.micro_batch, train.global_batch));
   need(run.resume == "auto" || run.resume == "none" || std::filesystem::exists(run.resume),
        fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
+  check_parallel(config);
   if (train.objective == "lvm") {
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
     return;

@@ -2,9 +2,9 @@
 //
 //   skymm train --config recipe.ini --train.steps 200
 //
-// A recipe has the sections [run] [model] [data] [train]; on the command line an option is --section.name VALUE. Every
-// option is described once, in the table of config.cpp, which binds its name, its field, its range and its help. Paths
-// are relative to the working directory.
+// A recipe has the sections [run] [model] [data] [train] [parallel]; on the command line an option is --section.name
+// VALUE. Every option is described once, in the table of config.cpp, which binds its name, its field, its range and its
+// help. Paths are relative to the working directory.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,7 @@ struct RunConfig {
   int threads = 0;              // 0: as OMP_NUM_THREADS says, else all cores
   std::string resume = "auto";  // auto, none, or a checkpoint
   std::string log_level = "info";
+  bool trace = false;
 };
 
 struct ModelConfig {
@@ -71,11 +72,22 @@ struct TrainingConfig {
   double time_limit_minutes = 0;
 };
 
+struct ParallelConfig {
+  int data = 0, pipeline = 1, chunks = 1;
+  std::string order = "pipeline";
+  std::string schedule = "1f1b";
+  std::vector<std::string> cuts;
+  int zero = 1;
+  bool overlap = true, check_collectives = false;
+  double watchdog_seconds = 300;
+};
+
 struct TrainConfig {
   RunConfig run;
   ModelConfig model;
   DataConfig data;
   TrainingConfig train;
+  ParallelConfig parallel;
 };
 
 // From the arguments after `skymm train`; nothing where they ask for --help. Throws UsageError for an unknown option

@@ -22,7 +22,8 @@ const std::vector<Section>& config_sections() {
   static const std::vector<Section> table = {{"run", "where and how it runs"},
                                              {"model", "what is trained, and on top of which frozen weights"},
                                              {"data", "what it learns from"},
-                                             {"train", "how it is optimised, and how often it reports"}};
+                                             {"train", "how it is optimised, and how often it reports"},
+                                             {"parallel", "how it is spread over ranks; what is learnt is the same"}};
   return table;
 }
 
@@ -51,6 +52,8 @@ const std::vector<Option>& config_options() {
        [] {
          return Names{"debug", "info", "warn", "error", "silent"};
        }},
+      {"run.trace", "BOOL", "write trace.json: what each rank did when, for Perfetto (ui.perfetto.dev)",
+       [](C& c) -> Field { return &c.run.trace; }},
 
       {"model.decoder",
        "PRESET|PATH",
@@ -203,6 +206,46 @@ const std::vector<Option>& config_options() {
        {1, 1000}},
       {"train.time_limit_minutes", "MINUTES", "after which the run saves and ends; 0: no limit",
        [](C& c) -> Field { return &c.train.time_limit_minutes; }, from_zero},
+
+      {"parallel.data", "RANKS", "that hold the same pieces of the model and share out the samples; 0: as many as fit",
+       [](C& c) -> Field { return &c.parallel.data; }, from_zero},
+      {"parallel.pipeline", "RANKS", "that the model is cut over", [](C& c) -> Field { return &c.parallel.pipeline; },
+       from_one},
+      {"parallel.chunks", "PIECES", "of the model on each rank of a pipeline, for the interleaved schedule",
+       [](C& c) -> Field { return &c.parallel.chunks; }, from_one},
+      {"parallel.order",
+       "WHICH",
+       "which ranks are neighbours in the job, and so usually on one node: those of a pipeline, or data-parallel ones",
+       [](C& c) -> Field { return &c.parallel.order; },
+       {},
+       [] {
+         return Names{"pipeline", "data"};
+       }},
+      {"parallel.schedule",
+       "KIND",
+       "the order of forwards and backwards in a pipeline",
+       [](C& c) -> Field { return &c.parallel.schedule; },
+       {},
+       [] {
+         return Names{"gpipe", "1f1b", "interleaved", "zero-bubble"};
+       }},
+      {"parallel.cuts", "BLOCKS",
+       "where each piece of the model but the first begins, such as embedding,layers.12 (blocks: vision.N, resampler, "
+       "embedding, layers.N, head); none: as even as their costs allow",
+       [](C& c) -> Field { return &c.parallel.cuts; }},
+      {"parallel.zero",
+       "STAGE",
+       "what data-parallel ranks shard of what trains: 0 nothing, 1 optimizer states, 2 and gradients, 3 and weights",
+       [](C& c) -> Field { return &c.parallel.zero; },
+       {0, 3}},
+      {"parallel.overlap", "BOOL", "messages between stages move while stages compute",
+       [](C& c) -> Field { return &c.parallel.overlap; }},
+      {"parallel.check_collectives", "BOOL",
+       "before each collective, check that all ranks are about to do the same one; slower, for finding errors",
+       [](C& c) -> Field { return &c.parallel.check_collectives; }},
+      {"parallel.watchdog_seconds", "SECONDS",
+       "that a rank may wait for others before the job ends with a report of who waits where; 0: for ever",
+       [](C& c) -> Field { return &c.parallel.watchdog_seconds; }, from_zero},
   };
   return table;
 }

@@ -192,7 +192,8 @@ LvmQuality LvmTraining::measure() {
 }
 
 void LvmTraining::run() {
-  Optimizer optimizer(trainable_parameters(model_), optimizer_options(config_), world_);
+  Optimizer optimizer({trainable_parameters(model_)}, optimizer_options(config_), ZeroOptions{config_.parallel.zero},
+                      world_, world_);
   RunLog log(config_, world_.rank() == 0);
   log::info("LVM: {} canvases, {} names in two languages, {} pictures a step over {} ranks", train_.size(),
             train_.names().size(), config_.train.global_batch, world_.size());

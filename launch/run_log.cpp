@@ -65,6 +65,7 @@ void RunLog::step(const StepMetrics& m) {
                                 {"gflop", m.gflop},
                                 {"seconds", m.seconds},
                                 {"data_wait_seconds", m.data_wait_seconds},
+                                {"communication_seconds", m.communication_seconds},
                                 {"bad_samples", m.bad_samples},
                                 {"skipped", m.skipped}};
   file_ << entry.dump() << '\n' << std::flush;
@@ -80,6 +81,7 @@ void RunLog::line() {
     sum.images += m.images;
     sum.gflop += m.gflop;
     sum.data_wait_seconds += m.data_wait_seconds;
+    sum.communication_seconds += m.communication_seconds;
   }
   const StepMetrics& last = recent_.back();
   const double eta =
@@ -92,6 +94,9 @@ void RunLog::line() {
   if (sum.gflop > 0 && peak_gflops_ > 0)
     text += fmt::format(" ({:.0f}%)", 100 * sum.gflop / sum.seconds / peak_gflops_);
   text += fmt::format("  data {:.0f}%", 100 * sum.data_wait_seconds / sum.seconds);
+  if (sum.communication_seconds > 0) {
+    text += fmt::format("  communication {:.0f}%", 100 * sum.communication_seconds / sum.seconds);
+  }
   if (last.bad_samples > 0) text += fmt::format("  bad samples {}", last.bad_samples);
   log::info("{}  eta {}", text, clock_text(eta));
   recent_.clear();

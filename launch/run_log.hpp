@@ -20,7 +20,9 @@ struct StepMetrics {
   double gflop = 0;               // useful operations of the step, over all ranks
   double seconds = 0;             // of the step
   double data_wait_seconds = 0;   // of it, waiting for data
-  std::int64_t bad_samples = 0;   // so far
+  // Of it, waiting for other ranks, mean over ranks; the update's part is of the step before.
+  double communication_seconds = 0;
+  std::int64_t bad_samples = 0;  // so far
   bool skipped = false;
 };
 

@@ -4,13 +4,16 @@
 #include <filesystem>
 
 #include "core/log.hpp"
+#include "core/trace.hpp"
 #include "io/file.hpp"
 #include "launch/config.hpp"
 #include "launch/lvm_training.hpp"
+#include "launch/ranks_report.hpp"
 #include "launch/report.hpp"
 #include "launch/run_start.hpp"
 #include "launch/trainer.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/watchdog.hpp"
 
 namespace skymm {
 
@@ -23,6 +26,9 @@ int train_command(const std::vector<std::string>& arguments) {
   const std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
   apply_process_options(config->run);
+  set_check_collectives(config->parallel.check_collectives);
+  set_watchdog_limit(config->parallel.watchdog_seconds);
+  if (config->run.trace) enable_trace();
   if (ranks->rank() == 0) {
     std::filesystem::create_directories(config->run.dir);
     write_file(config->run.dir + "/config.ini", to_ini(*config));
@@ -34,6 +40,7 @@ int train_command(const std::vector<std::string>& arguments) {
   } else {
     Trainer(*config, *ranks).run();
   }
+  if (config->run.trace) write_trace(*ranks, config->run.dir + "/trace.json");
   if (ranks->rank() == 0) {
     try {
       write_report(config->run.dir);

@@ -8,66 +8,24 @@
 #include "core/log.hpp"
 #include "core/trace.hpp"
 #include "io/checkpoint.hpp"
-#include "io/dataset_source.hpp"
 #include "io/file.hpp"
-#include "io/loader.hpp"
 #include "io/weights/safetensors.hpp"
-#include "launch/batches.hpp"
 #include "launch/peak.hpp"
+#include "launch/pretrained.hpp"
+#include "launch/ranks_report.hpp"
 #include "launch/run_log.hpp"
-#include "ops/models/cost.hpp"
+#include "launch/step_loader.hpp"
+#include "parallel/pipeline/executor.hpp"
+#include "parallel/pipeline/partition.hpp"
 #include "parallel/zero/states.hpp"
 
 namespace skymm {
 namespace {
 
-std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& assembly, const Communicator& world,
-                                    bool training) {
-  std::vector<std::shared_ptr<const SampleSource>> sources;
-  MixtureOptions mixture{.seed = config.run.seed, .shuffle = training};
-  for (const SourceConfig& source : training ? config.data.train : config.data.validation) {
-    sources.push_back(std::make_shared<DatasetSource>(std::make_shared<Dataset>(source.path)));
-    if (training) mixture.source_weights.push_back(source.weight);
-  }
-  if (training) mixture.language_weights = {1, config.data.english_weight, config.data.chinese_weight};
-  LoaderOptions options;
-  options.global_batch = config.train.global_batch;
-  options.micro_batch = config.train.micro_batch;
-  options.rank = world.rank();
-  options.ranks = world.size();
-  options.seed = config.run.seed;
-  options.augment = training && config.data.augment;
-  options.wrap = training;
-  options.negative_share = training ? config.data.negatives : 1.0;
-  options.threads = config.data.workers;
-  return std::make_unique<Loader>(std::make_shared<Mixture>(sources, mixture), assembly.prompts(config),
-                                  assembly.images, options);
-}
-
 std::vector<double> sum_over(Communicator& world, const std::vector<double>& values) {
   const Tensor x = Tensor::from(values, {static_cast<std::int64_t>(values.size())});
   world.all_reduce(x);
   return x.to_vector<double>();
-}
-
-// The useful work of this rank's micro-batches.
-double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>& batches) {
-  StepCounts counts;
-  double squares = 0;
-  for (const MicroBatch& batch : batches) {
-    if (batch.label_rows.empty()) continue;  // not computed
-    counts.tokens += static_cast<std::int64_t>(batch.tokens.size());
-    counts.labels += static_cast<std::int64_t>(batch.label_rows.size());
-    counts.images += batch.counts.images;
-    for (std::size_t s = 1; s < batch.sequence_offsets.size(); ++s) {
-      const double length = batch.sequence_offsets[s] - batch.sequence_offsets[s - 1];
-      squares += length * length;
-    }
-  }
-  if (counts.tokens == 0) return 0;
-  counts.resampled = counts.images;
-  counts.mean_length = squares / static_cast<double>(counts.tokens);
-  return 1e-9 * step_cost(model, counts).total();
 }
 
 using Clock = std::chrono::steady_clock;
@@ -76,20 +34,46 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 }  // namespace
 
 Trainer::Trainer(const TrainConfig& config, Communicator& world)
-    : config_(config), world_(world), assembly_(assemble(config)) {
-  const std::string table = trainable_table(*assembly_.model);
-  log::info("{}", table);
-  loader_ = make_loader(config_, assembly_, world_, true);
-  if (!config_.data.validation.empty()) validation_ = make_loader(config_, assembly_, world_, false);
-  optimizer_ = std::make_unique<Optimizer>(trainable_parameters(*assembly_.model), optimizer_options(config_), world_);
+    : config_(config),
+      tokenizer_(load_tokenizer(tokenizer_path(config.model))),
+      layout_(make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size())),
+      grid_(world, layout_.grid, layout_.order),
+      world_(world),
+      assembly_(assemble(config_, tokenizer_,
+                         pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
+                         grid_.pipeline())) {
+  say_layout();
+  loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
+  if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
+  std::vector<std::vector<NamedParameter>> chunks;
+  for (const BlockRange piece : assembly_.model->pieces()) {
+    chunks.push_back(trainable_parameters(*assembly_.model, piece));
+  }
+  optimizer_ = std::make_unique<Optimizer>(std::move(chunks), optimizer_options(config_),
+                                           ZeroOptions{config_.parallel.zero}, grid_.data(), world_);
+  executor_ = std::make_unique<Executor>(*assembly_.model, layout_.pieces, grid_.pipeline(), *optimizer_,
+                                         ExecutorOptions{config_.parallel.overlap});
   world_.barrier();  // ranks that share a machine measure together what each of them gets
   const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype())})[0];
   log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
   log_ = std::make_unique<RunLog>(config_, world_.rank() == 0, peak);
-  if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", table);
+  if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", assembly_.table);
 }
 
 Trainer::~Trainer() = default;
+
+void Trainer::say_layout() const {
+  log::info("{}", assembly_.table);
+  const auto& [kind, shape, lists] = layout_.training;
+  if (world_.size() > 1) {
+    const std::string ranks = grid_.table();
+    log::info("{} data-parallel x {} pipeline ranks, ZeRO stage {}\n{}", layout_.grid.data, layout_.grid.pipeline,
+              config_.parallel.zero, ranks);
+  }
+  if (shape.pieces() > 1) {
+    log::info("schedule {}, {} micro-batches\n{}", name_of(kind), shape.micro_batches, layout_.table);
+  }
+}
 
 void Trainer::run() {
   resume();
@@ -109,28 +93,21 @@ void Trainer::run() {
       break;
     }
   }
+  log::info("the most memory that a rank used, MiB\n{}", memory_table(world_));
 }
 
-// One optimizer step over the global batch. Each micro-batch has a graph of its own, gone before the next begins.
+// One optimizer step over the global batch.
 StepMetrics Trainer::step(std::int64_t number) {
   const TraceSpan span("step", "train");
   const auto start = Clock::now();
-  const double waited_before = loader_->waited_seconds();
-  const MicroBatches batches = loader_->next();
-  double loss = 0;
-  for (const MicroBatch& host : batches.micro_batches) {
-    if (host.label_rows.empty()) continue;  // holes only: nothing to learn from
-    const Batch batch = to_batch(host, assembly_.images.size, assembly_.model->dtype(), config_.run.seed, number, true);
-    Graph graph;
-    const Variable sum = assembly_.model->loss(graph, batch);
-    graph.backward(sum, Tensor::full({1}, DType::f32, 1));
-    loss += sum.value().item();
-  }
-  const BatchCounts& counts = batches.counts;
+  const double blocked_before = blocked_seconds();
+  const StepData data = loader_->next();
+  const double loss = executor_->run(layout_.training, data.batches);
+  const double blocked = blocked_seconds();
   const std::vector<double> total =
-      sum_over(world_, {loss, static_cast<double>(counts.label_tokens), static_cast<double>(counts.tokens),
-                        static_cast<double>(counts.images), static_cast<double>(loader_->totals().bad()),
-                        useful_gflop(assembly_.model->config(), batches.micro_batches)});
+      sum_over(world_, {loss, static_cast<double>(data.counts.label_tokens), static_cast<double>(data.counts.tokens),
+                        static_cast<double>(data.counts.images), static_cast<double>(data.bad_samples), data.gflop,
+                        blocked - blocked_before + blocked_in_update_});
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number);
   StepMetrics metrics;
@@ -138,6 +115,7 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.loss = total[0] / total[1];
   metrics.learning_rate = learning_rate(config_, number);
   const StepReport report = optimizer_->step(static_cast<float>(metrics.learning_rate), total[1]);
+  blocked_in_update_ = blocked_seconds() - blocked;
   if (report.skipped) log::warn("step {}: the gradient is not finite; no rank changed anything", metrics.step);
   metrics.gradient_norm = report.gradient_norm;
   metrics.skipped = report.skipped;
@@ -145,7 +123,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.images = total[3];
   metrics.bad_samples = static_cast<std::int64_t>(total[4]);
   metrics.gflop = total[5];
-  metrics.data_wait_seconds = loader_->waited_seconds() - waited_before;
+  metrics.communication_seconds = total[6] / world_.size();
+  metrics.data_wait_seconds = data.waited_seconds;
   metrics.seconds = since(start);
   return metrics;
 }
@@ -156,13 +135,9 @@ double Trainer::validate() {
   validation_->seek(0);
   const std::int64_t steps = std::min(validation_->steps_per_pass(), config_.train.validation_steps);
   for (std::int64_t i = 0; i < steps; ++i) {
-    for (const MicroBatch& host : validation_->next().micro_batches) {
-      if (host.label_rows.empty()) continue;
-      const Batch batch = to_batch(host, assembly_.images.size, assembly_.model->dtype(), config_.run.seed, 0, false);
-      Graph graph(Graph::Mode::inference);
-      loss += assembly_.model->loss(graph, batch).value().item();
-      tokens += static_cast<double>(host.label_rows.size());
-    }
+    const StepData data = validation_->next();
+    loss += executor_->run(layout_.validation, data.batches);
+    tokens += static_cast<double>(data.counts.label_tokens);
   }
   const std::vector<double> total = sum_over(world_, {loss, tokens});
   check(total[1] > 0, "the validation set has no answer to score");
@@ -228,6 +203,11 @@ void Trainer::export_trained() {
   if (world_.rank() != 0) return;
   write_safetensors(config_.run.dir + "/trained.safetensors", tensors,
                     {{"format", "pt"}, {"frozen", fmt::format("{:016x}", assembly_.frozen_hash)}});
+}
+
+// Since the start, in messages and collectives.
+double Trainer::blocked_seconds() const {
+  return world_.counts().blocked() + grid_.data().counts().blocked() + grid_.pipeline().counts().blocked();
 }
 
 // True on every rank if it is true on rank 0, whose clock decides.

@@ -1,9 +1,11 @@
-// The training loop. One Trainer a rank; all ranks of `world` run the same steps on their shares of each global batch.
+// The training loop. One Trainer a rank; all ranks of `world` run the same steps, each with its pieces of the model on
+// its pipeline's share of each global batch.
 //
-//   step:  micro-batches -> forward, backward (gradients add up) -> sum over ranks -> clip -> AdamW
+//   step:  load, share with the pipeline -> the schedule: forward, backward (gradients add up), messages
+//          -> sum over data-parallel ranks -> clip by the norm over all -> AdamW
 //
 // The loss is a sum over answer tokens, divided once by the tokens of the whole global batch, so that neither the
-// number of ranks nor the cut into micro-batches changes what is learned.
+// grid nor the cut into micro-batches changes what is learned.
 #pragma once
 
 #include <memory>
@@ -11,12 +13,15 @@
 #include "core/communicator.hpp"
 #include "launch/assembly.hpp"
 #include "launch/config.hpp"
+#include "launch/layout.hpp"
 #include "launch/run_log.hpp"
+#include "parallel/grid.hpp"
 
 namespace skymm {
 
-class Loader;
+class Executor;
 class Optimizer;
+class StepLoader;
 
 class Trainer {
  public:
@@ -28,20 +33,27 @@ class Trainer {
   void run();
 
  private:
+  void say_layout() const;
   StepMetrics step(std::int64_t number);
   double validate();  // mean loss a token
   void resume();
   void checkpoint(std::int64_t done);
   void export_trained();
+  double blocked_seconds() const;
   bool agree(bool mine);
 
   TrainConfig config_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  Layout layout_;
+  Grid grid_;
   Communicator& world_;
-  Assembly assembly_;
-  std::unique_ptr<Loader> loader_, validation_;
+  Assembly assembly_;  // of this rank's pieces
+  std::unique_ptr<StepLoader> loader_, validation_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Executor> executor_;
   std::unique_ptr<RunLog> log_;
   std::int64_t first_step_ = 0;
+  double blocked_in_update_ = 0;  // of the last step, which its metrics came too early for
 };
 
 }  // namespace skymm

@@ -62,8 +62,8 @@ Grid::Grid(Communicator& world, const GridShape& shape, GridOrder order)
     : world_(world), shape_(shape), place_(place_of(shape, order, world.rank())) {
   check(shape.size() == world.size(), "a grid of {} x {} ranks does not hold the {} ranks of the job", shape.data,
         shape.pipeline, world.size());
-  data_ = world.split(place_.stage, place_.data);
-  pipeline_ = world.split(place_.data, place_.stage);
+  data_ = world.split(place_.stage, place_.data, fmt::format("data {}", place_.stage));
+  pipeline_ = world.split(place_.data, place_.stage, fmt::format("pipeline {}", place_.data));
 }
 
 std::string Grid::table() const {

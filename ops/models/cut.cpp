@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "core/error.hpp"
 
@@ -75,6 +76,22 @@ BlockRange indices_of(const MultimodalConfig& config, BlockKind kind, BlockRange
   const std::int64_t first = first_block(config, kind), count = count_of(config, kind);
   return {std::clamp<std::int64_t>(blocks.begin - first, 0, count),
           std::clamp<std::int64_t>(blocks.end - first, 0, count)};
+}
+
+std::int64_t block_of(const MultimodalConfig& config, std::string_view parameter) {
+  // The number behind `prefix`, where the name begins with it.
+  const auto numbered = [&](std::string_view prefix) -> std::optional<std::int64_t> {
+    if (!parameter.starts_with(prefix)) return std::nullopt;
+    return std::stoll(std::string(parameter.substr(prefix.size())));
+  };
+  if (const auto i = numbered("vision_model.encoder.layers.")) return *i;
+  if (parameter.starts_with("vision_model.")) return 0;  // the embeddings
+  if (parameter.starts_with("resampler.")) return first_block(config, BlockKind::resampler);
+  if (parameter.starts_with("model.embed_tokens.")) return first_block(config, BlockKind::embedding);
+  if (const auto i = numbered("model.layers.")) return first_block(config, BlockKind::layer) + *i;
+  const bool head = parameter.starts_with("model.norm.") || parameter.starts_with("lm_head.");
+  check(head, "no block of the model has a parameter '{}'", parameter);
+  return first_block(config, BlockKind::head);
 }
 
 Shape boundary_shape(const MultimodalConfig& config, std::int64_t block, const BatchSizes& sizes) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/models/config.hpp"
@@ -37,6 +38,10 @@ std::int64_t first_block(const MultimodalConfig& config, BlockKind kind);
 
 // Those of a kind among `blocks`, by their index in that kind: {3, 6} for layers 3, 4 and 5.
 BlockRange indices_of(const MultimodalConfig& config, BlockKind kind, BlockRange blocks);
+
+// The number of the block that a parameter belongs to, by its qualified name. A tied table belongs to the embedding.
+// Throws Error for a name that no block has.
+std::int64_t block_of(const MultimodalConfig& config, std::string_view parameter);
 
 // What every stage knows of a micro-batch before anything of it arrives. Without labels there is nothing to compute: no
 // block runs, nothing crosses.

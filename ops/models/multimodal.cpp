@@ -162,4 +162,13 @@ void Multimodal::visit(const std::string& prefix, const ParameterVisitor& visito
   decoder_.visit(prefix, visitor);
 }
 
+std::vector<NamedParameter> trainable_parameters(Multimodal& model, BlockRange piece) {
+  std::vector<NamedParameter> parameters;
+  for (NamedParameter& entry : trainable_parameters(model)) {
+    const std::int64_t block = block_of(model.config(), entry.name);
+    if (piece.begin <= block && block < piece.end) parameters.push_back(std::move(entry));
+  }
+  return parameters;
+}
+
 }  // namespace skymm

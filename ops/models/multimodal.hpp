@@ -90,7 +90,16 @@ class Multimodal final : public Module {
   Decoder decoder_;
 };
 
+// Of the blocks in a piece that the model holds.
+std::vector<NamedParameter> trainable_parameters(Multimodal& model, BlockRange piece);
+
 // What trains and what does not, for people: a line a group with tensors, parameters and share, and the totals.
+struct TableEntry {
+  std::string name;
+  std::int64_t size = 0;  // elements
+  bool trainable = false;
+};
+std::string trainable_table(const std::vector<TableEntry>& parameters);
 std::string trainable_table(Module& module);
 
 }  // namespace skymm

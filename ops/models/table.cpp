@@ -29,18 +29,18 @@ std::string line(std::string_view name, std::string_view state, std::int64_t ten
 
 }  // namespace
 
-std::string trainable_table(Module& module) {
+std::string trainable_table(const std::vector<TableEntry>& parameters) {
   std::vector<Group> groups;
   Group trained{"trained", true}, frozen{"frozen", false};
-  for (const NamedParameter& entry : all_parameters(module)) {
+  for (const TableEntry& entry : parameters) {
     const std::string name = group_of(entry.name);
-    const bool trainable = entry.parameter->trainable;
+    const bool trainable = entry.trainable;
     auto group = std::ranges::find_if(
         groups, [&](const Group& other) { return other.name == name && other.trainable == trainable; });
     if (group == groups.end()) group = groups.insert(groups.end(), Group{name, trainable});
     for (Group* sum : {&*group, trainable ? &trained : &frozen}) {
       ++sum->tensors;
-      sum->parameters += entry.parameter->shape.numel();
+      sum->parameters += entry.size;
     }
   }
   const std::int64_t all = trained.parameters + frozen.parameters;
@@ -50,6 +50,14 @@ std::string trainable_table(Module& module) {
   }
   for (const Group& sum : {trained, frozen}) table += line("total", sum.name, sum.tensors, sum.parameters, all);
   return table;
+}
+
+std::string trainable_table(Module& module) {
+  std::vector<TableEntry> entries;
+  for (const NamedParameter& entry : all_parameters(module)) {
+    entries.push_back({entry.name, entry.parameter->shape.numel(), entry.parameter->trainable});
+  }
+  return trainable_table(entries);
 }
 
 }  // namespace skymm

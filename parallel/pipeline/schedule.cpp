@@ -154,6 +154,17 @@ Schedule make_schedule(ScheduleKind kind, const PipelineShape& shape) {
   return {kind, shape, std::move(lists)};
 }
 
+Schedule make_forward_schedule(const PipelineShape& shape) {
+  const ScheduleKind kind = shape.chunks > 1 ? ScheduleKind::interleaved : ScheduleKind::one_f_one_b;
+  std::vector<List> lists;
+  for (int stage = 0; stage < shape.stages; ++stage) {
+    List list = computations(kind, shape, stage);
+    std::erase_if(list, [](const Instruction& i) { return i.kind != Kind::forward; });
+    lists.push_back(with_messages(shape, stage, list));
+  }
+  return {kind, shape, std::move(lists)};
+}
+
 void add_zero(Schedule& schedule, int zero_stage) {
   check(zero_stage >= 0 && zero_stage <= 3, "there is no ZeRO stage {}: 0, 1, 2 or 3", zero_stage);
   for (const List& list : schedule.stages) {

@@ -90,6 +90,8 @@ struct Schedule {
 // A stage sends itself nothing: with one stage there are no messages, and the executor hands tensors from chunk to
 // chunk.
 Schedule make_schedule(ScheduleKind kind, const PipelineShape& shape);
+// Forwards alone, as of a validation.
+Schedule make_forward_schedule(const PipelineShape& shape);
 
 // Puts in the collectives of ZeRO (see parallel/zero) at places that depend on the stage alone, so that all ranks of a
 // data-parallel group meet in the same order. From ZeRO stage 2 on gradients are reduced after a chunk's last gradient

@@ -60,6 +60,16 @@ TEST(Graph, ASharedInputSumsItsGradientsAndHarmsNoOther) {
   EXPECT_THAT(dy.to_vector(), ElementsAre(1, 10));
 }
 
+TEST(Graph, AWalkTellsOfEachNodeOnce) {
+  Graph graph;
+  std::vector<float> seen;  // the gradient of x so far
+  const Variable x = graph.input(vector_of({1}));
+  const Variable y = affine(affine(x, nullptr, 2), nullptr, 3);
+  graph.on_node([&] { seen.push_back(graph.gradient(x).defined() ? graph.gradient(x).to_vector()[0] : 0); });
+  graph.backward(y, vector_of({1}));
+  EXPECT_THAT(seen, ElementsAre(0, 6));
+}
+
 TEST(Graph, WeightGradientsAddAndMayWait) {
   Parameter w = trainable({1, 1});
   for (const auto when : {Graph::Weights::now, Graph::Weights::deferred}) {

@@ -67,6 +67,16 @@ TEST_F(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.train.time_limit_minutes, 7.5);
 }
 
+TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
+  EXPECT_THAT(error_of({"--parallel.schedule", "interleaved"}), HasSubstr("set parallel.chunks 2"));
+  EXPECT_THAT(error_of({"--parallel.pipeline", "2", "--parallel.chunks", "2"}), HasSubstr("it is 1f1b"));
+  EXPECT_THAT(error_of({"--parallel.chunks", "2", "--parallel.schedule", "interleaved"}),
+              HasSubstr("parallel.pipeline 2 or more"));
+  EXPECT_THAT(error_of({"--parallel.zero", "4"}), HasSubstr("0 to 3"));
+  EXPECT_THAT(error_of({"--train.objective", "lvm", "--parallel.pipeline", "2"}),
+              HasSubstr("data-parallel ranks only"));
+}
+
 TEST_F(Config, UnknownNamesGetTheNearest) {
   const std::string path = recipe("[run]\nseed = 3\n\n[train]\nstesp = 50\n");
   EXPECT_THAT(error_of({"--config", path}), HasSubstr("recipe.ini:5: unknown option 'train.stesp', did you mean "

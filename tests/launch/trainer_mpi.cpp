@@ -1,6 +1,10 @@
 // Ranks change nothing: the same losses as one rank alone, and the same weights on every rank and in every run.
 #include <unistd.h>
 
+#include <set>
+
+#include "core/trace.hpp"
+#include "launch/ranks_report.hpp"
 #include "support/mpi_main.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
@@ -38,6 +42,73 @@ TEST(TrainerOnRanks, LossesEqualThoseOfOneRankAndRunsRepeat) {
     EXPECT_EQ(read_file(dir + "/several/trained.safetensors"), read_file(dir + "/again/trained.safetensors"));
     std::filesystem::remove_all(dir);
   }
+}
+
+// Four steps on one grid, then two on another.
+TEST(TrainerOnRanks, AnotherGridGoesOnWhereOneStopped) {
+  const std::string dir = shared_folder() + "_resume";
+  if (ranks().rank() == 0) write_file(dir + "/config.ini", to_ini(testing::tiny_training(dir)));
+  ranks().barrier();
+  const auto train = [&](const std::string& name, std::int64_t steps, int pipeline, int zero) {
+    TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+    config.run.dir = dir + "/" + name;
+    config.train.checkpoint_every = steps;
+    config.train.schedule = "constant";  // the cosine depends on the number of steps
+    config.train.steps = steps;
+    config.parallel.pipeline = pipeline;
+    config.parallel.zero = zero;
+    Trainer(config, ranks()).run();
+    ranks().barrier();
+  };
+  train("whole", 6, 1, 0);
+  train("pieces", 4, 1, 2);
+  train("pieces", 6, ranks().size(), 1);
+  if (ranks().rank() == 0) {
+    EXPECT_EQ(testing::losses_of(dir + "/pieces").size(), 6U);
+    EXPECT_LE(testing::relative_error(testing::losses_of(dir + "/pieces"), testing::losses_of(dir + "/whole")), 1e-5);
+    std::filesystem::remove_all(dir);
+  }
+}
+
+TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
+  const std::string dir = shared_folder() + "_refused";
+  if (ranks().rank() == 0) write_file(dir + "/config.ini", to_ini(testing::tiny_training(dir)));
+  ranks().barrier();
+  const auto error_of = [&](const std::function<void(TrainConfig&)>& change) {
+    TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+    change(config);
+    return testing::error_of([&] { Trainer(config, ranks()).run(); });
+  };
+  EXPECT_THAT(error_of([](TrainConfig& c) { c.parallel.data = 5; }), ::testing::HasSubstr("grids that fit"));
+  EXPECT_THAT(error_of([](TrainConfig& c) { c.parallel.pipeline = 40; }), ::testing::HasSubstr("at most"));
+  EXPECT_THAT(error_of([](TrainConfig& c) { c.train.global_batch = c.train.micro_batch = 1; }),
+              ::testing::HasSubstr("no sample for each"));
+  ranks().barrier();
+  if (ranks().rank() == 0) std::filesystem::remove_all(dir);
+}
+
+TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
+  const std::string dir = shared_folder() + "_trace";
+  if (ranks().rank() == 0) std::filesystem::create_directories(dir);
+  ranks().barrier();
+  enable_trace();
+  { const TraceSpan span("something"); }
+  write_trace(ranks(), dir + "/trace.json");
+  if (ranks().rank() == 0) {
+    std::set<int> processes;
+    for (const auto& event : nlohmann::json::parse(read_file(dir + "/trace.json"))) {
+      if (event.at("name") == "something") processes.insert(event.at("pid").get<int>());
+    }
+    EXPECT_EQ(static_cast<int>(processes.size()), ranks().size());
+    std::filesystem::remove_all(dir);
+  }
+}
+
+TEST(TrainerOnRanks, TheMemoryTableNamesTheRankThatUsedMost) {
+  cpu().allocator().reset_peak();
+  const Tensor mine = Tensor::zeros({(1 + ranks().rank()) << 22}, DType::u8);  // 4 MiB more from rank to rank
+  const std::string table = memory_table(ranks());
+  EXPECT_THAT(table, ::testing::ContainsRegex(fmt::format("all +[0-9.]+ +{}\n", ranks().size() - 1)));
 }
 
 }  // namespace

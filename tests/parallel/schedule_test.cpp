@@ -129,6 +129,20 @@ TEST_P(Schedules, AreCompleteKeepTheirOrderAndBoundWhatIsAlive) {
   });
 }
 
+TEST(ForwardSchedule, RunsEveryPieceOnceInAnOrderThatNeverWaitsForEver) {
+  for_all_shapes(ScheduleKind::interleaved, [](const PipelineShape& shape) {
+    const Schedule schedule = make_forward_schedule(shape);
+    expect_messages_in_order(schedule);
+    for (const auto& list : schedule.stages) {
+      ASSERT_EQ(std::ranges::count(list, Kind::forward, &Instruction::kind), shape.chunks * shape.micro_batches);
+      ASSERT_EQ(std::ranges::count(list, Kind::backward, &Instruction::kind), 0);
+    }
+    const int whole_groups = (shape.micro_batches + shape.stages - 1) / shape.stages * shape.stages;
+    const Timeline timeline = simulate(schedule, even_costs(shape, 1, 0, 0));
+    ASSERT_LE(timeline.length, (shape.chunks > 1 ? whole_groups : shape.micro_batches) + shape.stages - 1 + 1e-9);
+  });
+}
+
 // simulate() refuses a computation that comes before its input, and a deadlock.
 TEST_P(Schedules, IdleAsLongAsTheFormulaSays) {
   struct Cost {

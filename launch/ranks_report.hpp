@@ -1,0 +1,16 @@
+// What all ranks have to tell about a run, put together on rank 0.
+#pragma once
+
+#include <string>
+
+#include "core/communicator.hpp"
+
+namespace skymm {
+
+// A line a purpose: the most that a rank had live at once, MiB, and which rank it was. Collective.
+std::string memory_table(Communicator& world);
+
+// The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0; collective.
+void write_trace(Communicator& world, const std::string& path);
+
+}  // namespace skymm

@@ -1,0 +1,85 @@
+#include "launch/step_loader.hpp"
+
+#include "io/dataset_source.hpp"
+#include "launch/batches.hpp"
+#include "ops/models/cost.hpp"
+#include "parallel/pipeline/batches.hpp"
+
+namespace skymm {
+namespace {
+
+std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& assembly, const Grid& grid,
+                                    bool training) {
+  std::vector<std::shared_ptr<const SampleSource>> sources;
+  MixtureOptions mixture{.seed = config.run.seed, .shuffle = training};
+  for (const SourceConfig& source : training ? config.data.train : config.data.validation) {
+    sources.push_back(std::make_shared<DatasetSource>(std::make_shared<Dataset>(source.path)));
+    if (training) mixture.source_weights.push_back(source.weight);
+  }
+  if (training) mixture.language_weights = {1, config.data.english_weight, config.data.chinese_weight};
+  LoaderOptions options;
+  options.global_batch = config.train.global_batch;
+  options.micro_batch = config.train.micro_batch;
+  options.rank = grid.place().data;
+  options.ranks = grid.shape().data;
+  options.seed = config.run.seed;
+  options.augment = training && config.data.augment;
+  options.wrap = training;
+  options.negative_share = training ? config.data.negatives : 1.0;
+  options.threads = config.data.workers;
+  return std::make_unique<Loader>(std::make_shared<Mixture>(sources, mixture), assembly.prompts(config),
+                                  assembly.images, options);
+}
+
+double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>& batches) {
+  StepCounts counts;
+  double squares = 0;
+  for (const MicroBatch& batch : batches) {
+    if (batch.label_rows.empty()) continue;  // not computed
+    counts.tokens += static_cast<std::int64_t>(batch.tokens.size());
+    counts.labels += static_cast<std::int64_t>(batch.label_rows.size());
+    counts.images += batch.counts.images;
+    for (std::size_t s = 1; s < batch.sequence_offsets.size(); ++s) {
+      const double length = batch.sequence_offsets[s] - batch.sequence_offsets[s - 1];
+      squares += length * length;
+    }
+  }
+  if (counts.tokens == 0) return 0;
+  counts.resampled = counts.images;
+  counts.mean_length = squares / static_cast<double>(counts.tokens);
+  return 1e-9 * step_cost(model, counts).total();
+}
+
+}  // namespace
+
+StepLoader::StepLoader(const TrainConfig& config, const Assembly& assembly, const Grid& grid, bool training)
+    : config_(config), model_(*assembly.model), pipeline_(grid.pipeline()), training_(training) {
+  if (grid.first_stage()) loader_ = make_loader(config, assembly, grid, training);
+  const Tensor steps = Tensor::from(std::vector<std::int64_t>{loader_ ? loader_->steps_per_pass() : 0}, {1});
+  pipeline_.broadcast(steps, 0);
+  steps_per_pass_ = steps.to_vector<std::int64_t>()[0];
+}
+
+StepData StepLoader::next() {
+  StepData data;
+  if (loader_) {
+    const double waited_before = loader_->waited_seconds();
+    const MicroBatches loaded = loader_->next();
+    const int image_size = model_.config().vision ? static_cast<int>(model_.config().vision->image) : 0;
+    for (const MicroBatch& batch : loaded.micro_batches) {
+      data.batches.push_back(to_batch(batch, image_size, model_.dtype(), config_.run.seed, loaded.step, training_));
+    }
+    data.counts = loaded.counts;
+    data.bad_samples = loader_->totals().bad();
+    data.gflop = useful_gflop(model_.config(), loaded.micro_batches);
+    data.waited_seconds = loader_->waited_seconds() - waited_before;
+  }
+  data.batches = share_batches(pipeline_, std::move(data.batches));
+  return data;
+}
+
+void StepLoader::seek(std::int64_t step) {
+  if (loader_) loader_->seek(step);
+}
+
+}  // namespace skymm

@@ -1,0 +1,50 @@
+// Carries out a schedule: what one stage of a pipeline does in a step, instruction by instruction.
+//
+//   Executor executor(model, pieces, grid.pipeline(), optimizer);
+//   const std::vector<Batch> batches = share_batches(grid.pipeline(), loaded);  // batches.hpp
+//   const double loss = executor.run(schedule, batches);   // then optimizer.step()
+//
+// Every stage knows the sizes of every micro-batch before the pass begins, and so the shape of each message, or that
+// there is none: visual tokens of a micro-batch without pictures, and gradients that nothing trained waits for, are
+// neither computed nor sent. A micro-batch without labels is passed over by all stages.
+//
+// A receive is posted while the work before it is computed, and a send is not waited for: between blocks forward, and
+// between functions backward, the executor lets messages move. A micro-batch has a graph for each chunk that it is
+// alive in; activations go as backward is done with them.
+#pragma once
+
+#include <vector>
+
+#include "core/communicator.hpp"
+#include "ops/models/multimodal.hpp"
+#include "parallel/pipeline/schedule.hpp"
+#include "parallel/zero/optimizer.hpp"
+
+namespace skymm {
+
+struct ExecutorOptions {
+  bool overlap = true;  // false: each send is waited for before anything else is done, to measure what overlap gains
+};
+
+class Executor {
+ public:
+  // pieces: of the whole model, in order; those of this stage (PipelineShape::piece) are the model's.
+  Executor(Multimodal& model, std::vector<BlockRange> pieces, Communicator& pipeline, Optimizer& optimizer,
+           const ExecutorOptions& options = {});
+
+  // One pass over `batches`, by this stage's list of the schedule. Gradients add up in the parameters (or go to their
+  // owners, where the list has ZeRO's instructions); a list without backwards keeps no activations. The sum of the
+  // losses on the stage that holds the head, 0 on the others. Collective over the pipeline.
+  double run(const Schedule& schedule, const std::vector<Batch>& batches);
+
+ private:
+  class Pass;
+
+  Multimodal& model_;
+  std::vector<BlockRange> pieces_;
+  Communicator& pipeline_;
+  Optimizer& optimizer_;
+  ExecutorOptions options_;
+};
+
+}  // namespace skymm

@@ -1,0 +1,68 @@
+#include "launch/layout.hpp"
+
+#include "launch/assembly.hpp"
+#include "support/text.hpp"
+
+namespace skymm {
+namespace {
+
+using testing::error_of;
+using ::testing::HasSubstr;
+
+// A pico model on some pipeline; 12 samples a step, 3 at a time.
+TrainConfig on_pipeline(int stages) {
+  TrainConfig config;
+  config.model.decoder = "pico";
+  config.model.vision = "vit-pico";
+  config.model.queries = 4;
+  config.train.global_batch = 12;
+  config.train.micro_batch = 3;
+  config.parallel.pipeline = stages;
+  return config;
+}
+
+Layout layout_of(const TrainConfig& config, int ranks) { return make_layout(config, model_config(config, 512), ranks); }
+
+TEST(Layout, PiecesCoverTheModelInOrder) {
+  TrainConfig config = on_pipeline(4);
+  config.parallel.schedule = "interleaved";
+  config.parallel.chunks = 2;
+  const Layout layout = layout_of(config, 8);
+  EXPECT_EQ(layout.grid, (GridShape{2, 4}));
+  ASSERT_EQ(layout.pieces.size(), 8U);
+  std::int64_t end = 0;
+  for (const BlockRange& piece : layout.pieces) {
+    EXPECT_EQ(piece.begin, end);
+    EXPECT_GT(piece.size(), 0);
+    end = piece.end;
+  }
+  EXPECT_EQ(end, all_blocks(model_config(config, 512)).end);
+}
+
+TEST(Layout, MicroBatchesFollowFromTheGlobalBatchAndAreAsManyOnEveryRank) {
+  EXPECT_EQ(layout_of(on_pipeline(1), 1).training.shape.micro_batches, 4);
+  EXPECT_EQ(layout_of(on_pipeline(2), 4).training.shape.micro_batches, 2);
+  EXPECT_EQ(layout_of(on_pipeline(1), 3).training.shape.micro_batches, 2);  // 6 micro-batches of 2
+  EXPECT_EQ(layout_of(on_pipeline(2), 4).validation.shape.micro_batches, 2);
+}
+
+TEST(Layout, CutsByHandAreKept) {
+  TrainConfig config = on_pipeline(3);
+  config.parallel.cuts = {"embedding", "layers.5"};
+  const MultimodalConfig model = model_config(config, 512);
+  const Layout layout = layout_of(config, 3);
+  EXPECT_EQ(layout.pieces[1].begin, first_block(model, BlockKind::embedding));
+  EXPECT_EQ(layout.pieces[2].begin, first_block(model, BlockKind::layer) + 5);
+  EXPECT_THAT(layout.table, HasSubstr("embedding - layers.4"));
+  config.parallel.cuts = {"embedding"};
+  EXPECT_THAT(error_of([&] { layout_of(config, 3); }), HasSubstr("3"));
+}
+
+TEST(Layout, WhatDoesNotFitIsSaidBeforeAnythingIsLoaded) {
+  EXPECT_THAT(error_of([] { layout_of(on_pipeline(2), 3); }), HasSubstr("3 x 1, 1 x 3"));
+  EXPECT_THAT(error_of([] { layout_of(on_pipeline(99), 99); }), HasSubstr("longer than the model"));
+  EXPECT_THAT(error_of([] { layout_of(on_pipeline(1), 16); }), HasSubstr("no sample for each of 16"));
+}
+
+}  // namespace
+}  // namespace skymm
