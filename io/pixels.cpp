@@ -46,7 +46,7 @@ Fit parse_fit(std::string_view name) {
 }
 
 std::vector<float> load_pixels(std::string_view bytes, const ImageSpec& spec) {
-  Image image = decode_image(bytes);
+  Image image = decode_image_reduced(bytes, spec.fast_jpeg ? spec.size : 0);
   if (image.width != spec.size || image.height != spec.size) {
     // A strip would be resized to a huge picture before it is cropped.
     const std::int64_t longer = std::max(image.width, image.height), shorter = std::min(image.width, image.height);

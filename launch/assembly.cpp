@@ -68,6 +68,7 @@ Assembly assemble(const TrainConfig& config) {
   }
   if (model.vision) {
     assembly.images.size = static_cast<int>(model.vision->image);
+    assembly.images.fast_jpeg = config.data.fast_jpeg;
     assembly.visual_tokens = model.resampler.tokens(*model.vision);
   }
   NamedTensors frozen;
