@@ -12,6 +12,7 @@
 #include "io/picturebook/picturebook.hpp"
 #include "io/tokenizer.hpp"
 #include "launch/command.hpp"
+#include "launch/derive_command.hpp"
 #include "launch/import_command.hpp"
 #include "launch/options.hpp"
 
@@ -95,6 +96,7 @@ int build_tokenizer_command(const Words& arguments) {
 int build_command(const Words& arguments) {
   static const std::vector<Command> sets = {
       {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command},
+      {"negatives", "questions about what is and is not in a set's pictures", build_negatives_command},
       {"tokenizer", "a SentencePiece tokenizer of a text", build_tokenizer_command}};
   return dispatch("skymm data build", "Makes a data set.", sets, arguments);
 }
@@ -234,6 +236,7 @@ int data_command(const std::vector<std::string>& arguments) {
   static const std::vector<Command> verbs = {
       {"build", "make a data set", build_command},
       {"import", "bring in a data set of another project", import_command},
+      {"translate", "copy a set into the other language, of translations that exist", translate_command},
       {"inspect", "say what a data set holds, and show samples", inspect_command},
       {"verify", "read every byte and compare checksums", verify_command},
   };
