@@ -113,19 +113,22 @@ void FirstSampleOfAShard(benchmark::State& state) {
 }
 BENCHMARK(FirstSampleOfAShard)->Unit(benchmark::kMillisecond);
 
-// Shuffled over the whole set: permutation, index, conversation, tokens.
+// Shuffled over the whole set: permutation, index, conversation.
+void ReadSamples(benchmark::State& state) {
+  const Dataset set(large_set());
+  const Permutation order(set.size(), 1);
+  for (std::int64_t i = 0; i < set.shard_count(); ++i) set.language(i * 50'000);  // opened before
+  std::int64_t place = 0;
+  for (auto _ : state) benchmark::DoNotOptimize(set.read(order(place++)));
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(ReadSamples);
+
+// The same, and its tokens.
 void TextSamples(benchmark::State& state) {
   const Dataset set(large_set());
-  const std::string corpus = folder().file("corpus.txt"), model = folder().file("tokenizer.model");
-  if (!fs::exists(model)) {
-    std::string text;
-    for (int i = 0; i < 2000; ++i) {
-      for (const Part& part : text_sample(i).parts) text += part.text + fmt::format(" {}\n", i);
-    }
-    write_file(corpus, text);
-    train_tokenizer(corpus, model, {.vocab_size = 420});
-  }
-  const PromptBuilder prompts(load_tokenizer(model), chat_template("vicuna_v1"), {.max_tokens = 512});
+  const std::string model = SKYMM_SOURCE_DIR "/launch/recipes/nano/tokenizer.model";
+  const PromptBuilder prompts(load_tokenizer(model), chat_template("nano"), {.max_tokens = 512});
   const Permutation order(set.size(), 1);
   for (std::int64_t i = 0; i < set.shard_count(); ++i) set.language(i * 50'000);  // opened before
   std::int64_t place = 0, tokens = 0;

@@ -29,10 +29,13 @@ std::vector<float> normalise_chw(const Image& image, const std::array<float, 3>&
                                  const std::array<float, 3>& std) {
   const std::size_t pixels = static_cast<std::size_t>(image.width) * image.height;
   std::vector<float> out(pixels * 3);
+  std::array<std::array<float, 256>, 3> values;
   for (std::size_t c = 0; c < 3; ++c) {
-    std::array<float, 256> value;
-    for (std::size_t v = 0; v < 256; ++v) value[v] = (static_cast<float>(v) / 255 - mean[c]) / std[c];
-    for (std::size_t i = 0; i < pixels; ++i) out[c * pixels + i] = value[image.rgb[i * 3 + c]];
+    for (std::size_t v = 0; v < 256; ++v) values[c][v] = (static_cast<float>(v) / 255 - mean[c]) / std[c];
+  }
+  const std::uint8_t* pixel = image.rgb.data();
+  for (std::size_t i = 0; i < pixels; ++i, pixel += 3) {
+    for (std::size_t c = 0; c < 3; ++c) out[c * pixels + i] = values[c][pixel[c]];
   }
   return out;
 }

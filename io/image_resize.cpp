@@ -1,5 +1,5 @@
-// Bicubic resizing in two passes, horizontal first, in 22-bit fixed point. The sums fit 32 bits: a kernel's weights add
-// up to 2^22 and, with those below zero counted positive, to less than 1.4 times that.
+#include "io/image_resize.hpp"
+
 #include <smmintrin.h>
 
 #include <algorithm>
@@ -7,10 +7,12 @@
 #include <cstring>
 
 #include "core/error.hpp"
-#include "io/image.hpp"
 
 namespace skymm {
 namespace {
+
+// Bicubic resizing in two passes, horizontal first, in 22-bit fixed point. The sums fit 32 bits: a kernel's weights add
+// up to 2^22 and, with those below zero counted positive, to less than 1.4 times that.
 
 constexpr int fixed_bits = 22;
 
@@ -22,7 +24,7 @@ double bicubic(double x) {
   return 0;
 }
 
-// Output i reads inputs [first[i], first[i] + count[i]) with weights [i * stride ...).
+// Output i reads inputs [first[i], first[i] + count[i]) with weights [i * stride ...). Of outputs [begin, begin + n).
 struct Taps {
   std::vector<int> first, count;
   std::vector<std::int32_t> weights;
@@ -30,14 +32,14 @@ struct Taps {
   const std::int32_t* of(int i) const { return weights.data() + static_cast<std::size_t>(i) * stride; }
 };
 
-Taps make_taps(int from, int to) {
+Taps make_taps(int from, int to, int begin, int n) {
   const double scale = static_cast<double>(from) / to, widened = std::max(scale, 1.0), support = 2 * widened;
   Taps taps;
   taps.stride = static_cast<std::size_t>(2 * support) + 2;
-  taps.weights.resize(static_cast<std::size_t>(to) * taps.stride);
+  taps.weights.resize(static_cast<std::size_t>(n) * taps.stride);
   std::vector<double> weights;
-  for (int i = 0; i < to; ++i) {
-    const double centre = (i + 0.5) * scale;
+  for (int i = 0; i < n; ++i) {
+    const double centre = (begin + i + 0.5) * scale;
     const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
     const int last = std::min(static_cast<int>(centre + support + 0.5), from);
     weights.clear();
@@ -67,8 +69,9 @@ std::uint32_t narrow(__m128i sums) {
 
 // Four bytes are read and written a pixel, whatever its channels: both rows have a byte to spare.
 template <int channels>
-void resize_row(const std::uint8_t* in, std::uint8_t* out, const Taps& taps, int to) {
-  for (int i = 0; i < to; ++i) {
+void resize_row(const std::uint8_t* in, std::uint8_t* out, const Taps& taps) {
+  const int n = static_cast<int>(taps.first.size());
+  for (int i = 0; i < n; ++i) {
     const std::int32_t* weights = taps.of(i);
     const std::uint8_t* p = in + static_cast<std::size_t>(taps.first[static_cast<std::size_t>(i)]) * channels;
     __m128i sums = half;
@@ -81,22 +84,19 @@ void resize_row(const std::uint8_t* in, std::uint8_t* out, const Taps& taps, int
 }
 
 template <int channels>
-void resize_horizontally(const std::uint8_t* in, std::uint8_t* out, int rows, int from, int to) {
-  const Taps taps = make_taps(from, to);
-  const std::size_t in_row = static_cast<std::size_t>(from) * channels,
-                    out_row = static_cast<std::size_t>(to) * channels;
+void resize_horizontally(const std::uint8_t* in, std::uint8_t* out, int rows, int from, const Taps& taps) {
+  const std::size_t in_row = static_cast<std::size_t>(from) * channels, out_row = taps.first.size() * channels;
   std::vector<std::uint8_t> wide_in(in_row + 4), wide_out(out_row + 4);
   for (int y = 0; y < rows; ++y) {
     std::memcpy(wide_in.data(), in + static_cast<std::size_t>(y) * in_row, in_row);
-    resize_row<channels>(wide_in.data(), wide_out.data(), taps, to);
+    resize_row<channels>(wide_in.data(), wide_out.data(), taps);
     std::memcpy(out + static_cast<std::size_t>(y) * out_row, wide_out.data(), out_row);
   }
 }
 
 // row_bytes: of a row of the picture.
-void resize_vertically(const std::uint8_t* in, std::uint8_t* out, std::size_t row_bytes, int from, int to) {
-  const Taps taps = make_taps(from, to);
-  for (int y = 0; y < to; ++y) {
+void resize_vertically(const std::uint8_t* in, std::uint8_t* out, std::size_t row_bytes, const Taps& taps) {
+  for (int y = 0; y < static_cast<int>(taps.first.size()); ++y) {
     const std::int32_t* weights = taps.of(y);
     const int count = taps.count[static_cast<std::size_t>(y)];
     const std::uint8_t* first = in + static_cast<std::size_t>(taps.first[static_cast<std::size_t>(y)]) * row_bytes;
@@ -121,19 +121,26 @@ void resize_vertically(const std::uint8_t* in, std::uint8_t* out, std::size_t ro
   }
 }
 
+// The window of a picture of w x h resized to to_w x to_h.
 template <int channels>
-std::vector<std::uint8_t> resize(const std::vector<std::uint8_t>& in, int w, int h, int to_w, int to_h) {
+std::vector<std::uint8_t> resize(const std::vector<std::uint8_t>& in, int w, int h, int to_w, int to_h,
+                                 const Window& window) {
   check(w > 0 && h > 0 && to_w > 0 && to_h > 0, "cannot resize a picture of {}x{} to {}x{}", w, h, to_w, to_h);
+  check(window.x >= 0 && window.y >= 0 && window.width > 0 && window.height > 0 && window.x + window.width <= to_w &&
+            window.y + window.height <= to_h,
+        "a window of {}x{} at {}, {} does not lie in a picture of {}x{}", window.width, window.height, window.x,
+        window.y, to_w, to_h);
   std::vector<std::uint8_t> wide;
   const std::vector<std::uint8_t>* source = &in;
-  if (to_w != w) {
-    wide.resize(static_cast<std::size_t>(to_w) * h * channels);
-    resize_horizontally<channels>(in.data(), wide.data(), h, w, to_w);
+  if (to_w != w || window.width != to_w) {
+    wide.resize(static_cast<std::size_t>(window.width) * h * channels);
+    resize_horizontally<channels>(in.data(), wide.data(), h, w, make_taps(w, to_w, window.x, window.width));
     source = &wide;
   }
-  if (to_h == h) return *source;
-  std::vector<std::uint8_t> out(static_cast<std::size_t>(to_w) * to_h * channels);
-  resize_vertically(source->data(), out.data(), static_cast<std::size_t>(to_w) * channels, h, to_h);
+  if (to_h == h && window.height == to_h) return *source;
+  const std::size_t row_bytes = static_cast<std::size_t>(window.width) * channels;
+  std::vector<std::uint8_t> out(row_bytes * static_cast<std::size_t>(window.height));
+  resize_vertically(source->data(), out.data(), row_bytes, make_taps(h, to_h, window.y, window.height));
   return out;
 }
 
@@ -142,12 +149,16 @@ constexpr unsigned scale_255(unsigned c, unsigned a) { return (c * a * 2 + 255) 
 
 }  // namespace
 
-Image resize_bicubic(const Image& image, int width, int height) {
+Image resize_bicubic_window(const Image& image, int width, int height, const Window& window) {
   Image out;
-  out.width = width;
-  out.height = height;
-  out.rgb = resize<3>(image.rgb, image.width, image.height, width, height);
+  out.width = window.width;
+  out.height = window.height;
+  out.rgb = resize<3>(image.rgb, image.width, image.height, width, height, window);
   return out;
+}
+
+Image resize_bicubic(const Image& image, int width, int height) {
+  return resize_bicubic_window(image, width, height, {0, 0, width, height});
 }
 
 ImageRgba resize_bicubic(const ImageRgba& image, int width, int height) {
@@ -155,7 +166,8 @@ ImageRgba resize_bicubic(const ImageRgba& image, int width, int height) {
   for (std::size_t i = 0; i < premultiplied.size(); i += 4)
     for (std::size_t c = 0; c < 3; ++c)
       premultiplied[i + c] = static_cast<std::uint8_t>(scale_255(premultiplied[i + c], premultiplied[i + 3]));
-  ImageRgba out{width, height, resize<4>(premultiplied, image.width, image.height, width, height)};
+  ImageRgba out{width, height,
+                resize<4>(premultiplied, image.width, image.height, width, height, {0, 0, width, height})};
   for (std::size_t i = 0; i < out.rgba.size(); i += 4) {
     const unsigned a = out.rgba[i + 3];
     for (std::size_t c = 0; c < 3 && a > 0; ++c)

@@ -5,6 +5,7 @@
 #include <webp/encode.h>
 
 #include "core/error.hpp"
+#include "io/image_resize.hpp"
 #include "support/golden.hpp"
 
 namespace skymm {
@@ -145,6 +146,13 @@ TEST(Image, ResizesAsPil) {
       image.rgb[i] = static_cast<std::uint8_t>(i * 7 + i / 99 * 31 + i * i / 1000 * 57);
     }
     const Image resized = resize_bicubic(image, to_w, to_h);
+    const Window window{to_w / 3, to_h / 4, to_w - to_w / 2, to_h - to_h / 2};
+    const Image part = resize_bicubic_window(image, to_w, to_h, window);
+    for (int y = 0; y < part.height; ++y) {
+      for (int x = 0; x < 3 * part.width; ++x) {
+        EXPECT_EQ(part.at(0, y)[x], resized.at(window.x, window.y + y)[x]) << name;
+      }
+    }
     EXPECT_EQ(std::vector<double>(resized.rgb.begin(), resized.rgb.end()), golden.values(name)) << name;
   }
 }
