@@ -10,23 +10,6 @@
 namespace skymm {
 namespace {
 
-MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
-  const auto& m = config.model;
-  MultimodalConfig model;
-  if (m.vision != "none") model.vision = vision_preset(m.vision);
-  model.resampler.kind = parse_resampler(m.resampler);
-  model.resampler.queries = m.queries;
-  model.resampler.depth = m.resampler_depth;
-  model.decoder = decoder_preset(m.decoder);
-  model.decoder.vocabulary = vocabulary;
-  model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
-  const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
-  model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
-  model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
-  if (!trains("lora")) model.lora.rank = 0;
-  return model;
-}
-
 // Copies what the files have, by name. Later files win.
 void load_weights(Module& model, const std::vector<std::string>& paths) {
   std::vector<SafetensorsReader> files;
@@ -49,6 +32,23 @@ void load_weights(Module& model, const std::vector<std::string>& paths) {
 }
 
 }  // namespace
+
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
+  const auto& m = config.model;
+  MultimodalConfig model;
+  if (m.vision != "none") model.vision = vision_preset(m.vision);
+  model.resampler.kind = parse_resampler(m.resampler);
+  model.resampler.queries = m.queries;
+  model.resampler.depth = m.resampler_depth;
+  model.decoder = decoder_preset(m.decoder);
+  model.decoder.vocabulary = vocabulary;
+  model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
+  const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
+  model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
+  model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
+  if (!trains("lora")) model.lora.rank = 0;
+  return model;
+}
 
 PromptBuilder Assembly::prompts(const TrainConfig& config) const {
   return {tokenizer,

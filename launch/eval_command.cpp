@@ -10,10 +10,10 @@
 #include "launch/caption_names.hpp"
 #include "launch/command.hpp"
 #include "launch/evaluation.hpp"
-#include "launch/gather.hpp"
 #include "launch/mme_answers.hpp"
 #include "launch/options.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/log.hpp"
-#include "launch/gather.hpp"
 #include "launch/generation.hpp"
 #include "launch/options.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

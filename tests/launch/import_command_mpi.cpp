@@ -3,8 +3,8 @@
 #include "io/dataset.hpp"
 #include "io/file.hpp"
 #include "io/import/import.hpp"
-#include "launch/gather.hpp"
 #include "launch/import_command.hpp"
+#include "parallel/gather_text.hpp"
 #include "support/mpi_main.hpp"
 #include "support/tiny_run.hpp"
 
