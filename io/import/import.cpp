@@ -202,7 +202,12 @@ ImportResult result_of(const std::string& out) {
 }  // namespace
 
 ImportResult import_dataset(const ImportOptions& options, Communicator& ranks) {
-  format_of(options.format);
+  const ImportFormat& format = format_of(options.format);
+  const ColumnNames& names = options.columns;
+  check(options.images.empty() || format.pictures_apart, "the format {} brings its pictures; no folder of them is read",
+        options.format);
+  check(format.columns || (names.image + names.caption + names.question + names.answer + names.id).empty(),
+        "the format {} has fixed names of fields; columns are for csv and jsonl", options.format);
   check(!options.inputs.empty(), "there is nothing to import: no input was given");
   check(options.threads > 0 && options.shard_bytes > 0, "an import needs a thread, and shards of some size");
   if (ranks.rank() == 0) claim_folder(options);

@@ -67,6 +67,8 @@ struct ImportFormat {
   const char* name;
   const char* help;
   InputReader read;
+  bool pictures_apart;  // its pictures are files that entries name: a folder of them may be given
+  bool columns;         // its fields' names may be given
 };
 const std::vector<ImportFormat>& import_formats();
 

@@ -375,6 +375,12 @@ TEST_F(Import, SaysWhatIsWrongWithTheCall) {
   EXPECT_THAT(error_of([&] { import("llava", {}); }), HasSubstr("no input was given"));
   EXPECT_THAT(error_of([&] { import("lava", {"x"}); }), HasSubstr("'lava' is no format"));
   EXPECT_THAT(error_of([&] { import("llava", {"none.json"}); }), HasSubstr("none.json cannot be read"));
+  options.images = folder_.path();
+  EXPECT_THAT(error_of([&] { import("webdataset", {"x"}); }), HasSubstr("no folder of them is read"));
+  options.images.clear();
+  options.columns.caption = "text";
+  EXPECT_THAT(error_of([&] { import("llava", {"x"}); }), HasSubstr("columns are for csv and jsonl"));
+  options.columns = {};
   put("out2/notes.txt", "x");
   put("empty.json", "[]");
   options.out = folder_.file("out2");
