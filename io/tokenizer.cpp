@@ -4,12 +4,16 @@
 #include <sentencepiece_trainer.h>
 
 #include <charconv>
+#include <filesystem>
+#include <fstream>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "core/error.hpp"
 #include "io/file.hpp"
+#include "io/tokenizer_files.hpp"
 #include "io/utf8.hpp"
+#include "io/weights/source.hpp"
 
 namespace skymm {
 namespace {
@@ -29,8 +33,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  explicit SentencePieceTokenizer(const std::string& path) {
-    const std::string bytes = read_file(path);
+  SentencePieceTokenizer(const std::string& bytes, const std::string& path) {
     const auto status = processor_.LoadFromSerializedProto(bytes);
     check(status.ok() && !bytes.empty(), "{} is not a SentencePiece model ({}); give the tokenizer.model of the LLM",
           path, bytes.empty() ? "it is empty" : status.message());
@@ -143,10 +146,32 @@ std::string symbol_list(const std::vector<std::string>& symbols) {
   return list;
 }
 
+// In a folder: SentencePiece's model where there is one, for tokenizer.json of the same model is not always byte-level.
+std::string tokenizer_file(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(path)) return path;
+  for (const char* name : {"tokenizer.model", "tokenizer.json"}) {
+    if (fs::exists(fs::path(path) / name)) return (fs::path(path) / name).string();
+  }
+  for (const fs::directory_entry& file : fs::directory_iterator(path)) {
+    if (file.path().extension() == ".gguf") return weights_file(path);
+  }
+  fail("{} has neither tokenizer.model nor tokenizer.json; give the model's tokenizer", path);
+}
+
 }  // namespace
 
+std::unique_ptr<Tokenizer> make_sentencepiece_tokenizer(const std::string& bytes, const std::string& path) {
+  return std::make_unique<SentencePieceTokenizer>(bytes, path);
+}
+
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path) {
-  return std::make_unique<SentencePieceTokenizer>(path);
+  const std::string file = tokenizer_file(path);
+  std::string start(4, '\0');
+  std::ifstream(file, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
+  if (start == "GGUF") return load_tokenizer_gguf(file);
+  if (start.starts_with('{')) return load_tokenizer_json(file);
+  return make_sentencepiece_tokenizer(read_file(file), file);
 }
 
 void train_tokenizer(const std::string& corpus_path, const std::string& model_path, const TokenizerTraining& options) {

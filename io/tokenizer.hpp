@@ -32,8 +32,9 @@ class Tokenizer {
   virtual std::int32_t find_piece(std::string_view piece) const = 0;  // -1 where there is no such token
 };
 
-// A SentencePiece model: ours, LLaMA's, Skywork's. Thread-safe. Throws Error for a file that is absent or no such
-// model.
+// By content: a SentencePiece model (ours, LLaMA's, Skywork's), Hugging Face's tokenizer.json of a byte-level BPE
+// (GPT-2, SmolLM2, Qwen2, LLaMA-3), the vocabulary of a GGUF file, or a folder with one of them. Thread-safe. Throws
+// Error for a file that is absent or none of these.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::string& path);
 
 struct TokenizerTraining {

@@ -5,49 +5,31 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/hash.hpp"
-#include "io/weights/safetensors.hpp"
+#include "launch/pretrained.hpp"
 
 namespace skymm {
 namespace {
 
-// Copies what the files have, by name. Later files win.
-void load_weights(Module& model, const std::vector<std::string>& paths) {
-  std::vector<SafetensorsReader> files;
-  for (const std::string& path : paths) files.emplace_back(path);
-  std::string missing;
-  int missing_count = 0;
-  for (const NamedParameter& entry : all_parameters(model)) {
-    const auto file = std::find_if(files.rbegin(), files.rend(), [&](const auto& f) { return f.contains(entry.name); });
-    if (file == files.rend()) {
-      if (!entry.parameter->trainable && ++missing_count <= 8) missing += "\n  " + entry.name;
-      continue;
-    }
-    const Tensor value = file->read(entry.name);
-    check(value.shape() == entry.parameter->shape, "{}: {} has shape {}, the model needs {}", file->path(), entry.name,
-          value.shape().str(), entry.parameter->shape.str());
-    entry.parameter->value.copy_from(value);
-  }
-  check(missing_count == 0, "{} frozen weights are in none of the files of model.weights, the first of them:{}",
-        missing_count, missing);
-}
-
-}  // namespace
-
-MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
+MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretrained) {
   const auto& m = config.model;
   MultimodalConfig model;
-  if (m.vision != "none") model.vision = vision_preset(m.vision);
+  model.vision = pretrained.vision;
   model.resampler.kind = parse_resampler(m.resampler);
   model.resampler.queries = m.queries;
   model.resampler.depth = m.resampler_depth;
-  model.decoder = decoder_preset(m.decoder);
-  model.decoder.vocabulary = vocabulary;
+  model.decoder = pretrained.decoder;
   model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
   const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
   model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
   if (!trains("lora")) model.lora.rank = 0;
   return model;
+}
+
+}  // namespace
+
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
+  return model_config(config, open_pretrained(config, vocabulary));
 }
 
 PromptBuilder Assembly::prompts(const TrainConfig& config) const {
@@ -58,19 +40,17 @@ PromptBuilder Assembly::prompts(const TrainConfig& config) const {
 
 Assembly assemble(const TrainConfig& config) {
   Assembly assembly;
-  assembly.tokenizer = load_tokenizer(config.model.tokenizer);
-  const MultimodalConfig model = model_config(config, assembly.tokenizer->vocab_size());
+  assembly.tokenizer = load_tokenizer(tokenizer_path(config.model));
+  const Pretrained pretrained = open_pretrained(config, assembly.tokenizer->vocab_size());
+  const MultimodalConfig model = model_config(config, pretrained);
+  assembly.images = pretrained.images;
+  assembly.images.fast_jpeg = config.data.fast_jpeg;
   {
     const PurposeScope purpose(Purpose::weights);
     assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu());
-    initialize(*assembly.model, config.run.seed);
-    load_weights(*assembly.model, config.model.weights);
+    load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
   }
-  if (model.vision) {
-    assembly.images.size = static_cast<int>(model.vision->image);
-    assembly.images.fast_jpeg = config.data.fast_jpeg;
-    assembly.visual_tokens = model.resampler.tokens(*model.vision);
-  }
+  if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   NamedTensors frozen;
   for (const NamedParameter& entry : all_parameters(*assembly.model)) {
     if (!entry.parameter->trainable) frozen.emplace_back(entry.name, entry.parameter->value);

@@ -16,6 +16,7 @@
 #include "launch/plan_command.hpp"
 #include "launch/report.hpp"
 #include "launch/train_command.hpp"
+#include "launch/weights_command.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {
@@ -30,6 +31,7 @@ const std::vector<Command>& commands() {
       {"chat", "answer about a picture, once or in a conversation", chat_command},
       {"plan", "what fits, how fast, on which grid; or draw a pipeline schedule", plan_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
+      {"weights", "look into weight files; LoRA for PEFT, or merged for transformers", weights_command},
   };
   return table;
 }

@@ -12,6 +12,7 @@
 
 #include "core/log.hpp"
 #include "launch/config_table.hpp"
+#include "launch/pretrained.hpp"
 #include "parallel/learning_rate.hpp"
 
 namespace skymm {
@@ -89,9 +90,10 @@ void check_choice(const Option& option, const std::string& value) {
   if (option.choices == nullptr) return;
   const Names choices = option.choices();
   if (std::ranges::find(choices, value) != choices.end()) return;
+  if (option.or_path && std::filesystem::exists(value)) return;
   const std::string guess = nearest(value, choices);
-  fail("'{}' is unknown{}; it takes {}", value, guess.empty() ? "" : fmt::format(", did you mean '{}'", guess),
-       fmt::join(choices, ", "));
+  fail("'{}' is unknown{}; it takes {}{}", value, guess.empty() ? "" : fmt::format(", did you mean '{}'", guess),
+       option.or_path ? "a path or " : "", fmt::join(choices, ", "));
 }
 
 // `where` names the place in front of the message: "recipe.ini:7: " or "".
@@ -253,7 +255,8 @@ void check_config(const TrainConfig& config) {
   };
   const auto& [run, model, data, train] = config;
   need(!data.train.empty(), "data.train is empty: give the data sets to learn from, --data.train PATH");
-  need(!model.tokenizer.empty(), "model.tokenizer is missing: give a SentencePiece model, --model.tokenizer FILE");
+  need(!tokenizer_path(model).empty(),
+       "model.tokenizer is missing: give a tokenizer.model, tokenizer.json or GGUF file, --model.tokenizer FILE");
   need(!run.dir.empty(), "run.dir is empty: give a directory, --run.dir DIR");
   need(train.warmup_steps <= train.steps,
        fmt::format("train.warmup_steps {} is more than train.steps {}", train.warmup_steps, train.steps));

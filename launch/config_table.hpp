@@ -28,6 +28,7 @@ struct Option {
   Field (*field)(TrainConfig&);
   Range range = {};
   Names (*choices)() = nullptr;  // of a string, or of a list's items
+  bool or_path = false;          // or a file or folder that exists
 };
 
 struct Section {

@@ -12,6 +12,7 @@
 #include "launch/config.hpp"
 #include "launch/options.hpp"
 #include "launch/peak.hpp"
+#include "launch/pretrained.hpp"
 #include "launch/schedule_drawing.hpp"
 #include "parallel/pipeline/plan.hpp"
 
@@ -122,9 +123,10 @@ double parse_speed(std::string_view text) {
 
 // Without its tokenizer at hand a decoder has the vocabulary of its preset.
 std::int64_t vocabulary_of(const TrainConfig& config) {
-  if (std::filesystem::exists(config.model.tokenizer)) return load_tokenizer(config.model.tokenizer)->vocab_size();
+  const std::string tokenizer = tokenizer_path(config.model);
+  if (std::filesystem::exists(tokenizer)) return load_tokenizer(tokenizer)->vocab_size();
   const std::int64_t vocabulary = decoder_preset(config.model.decoder).vocabulary;
-  log::warn("the tokenizer {} is not here; planning for the {} tokens of {}", config.model.tokenizer, vocabulary,
+  log::warn("the tokenizer {} is not here; planning for the {} tokens of {}", tokenizer, vocabulary,
             config.model.decoder);
   return vocabulary;
 }

@@ -3,55 +3,48 @@
 // "__metadata__" maps strings to strings. (huggingface.co/docs/safetensors)
 #pragma once
 
-#include <cstdint>
+#include <functional>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
-#include "core/tensor.hpp"
 #include "io/hash.hpp"
+#include "io/mapped_file.hpp"
+#include "io/weights/source.hpp"
 
 namespace skymm {
 
-struct SafetensorsEntry {
-  std::string name;
-  std::string dtype;  // the file's: "F32", "BF16", ...
-  std::vector<std::int64_t> shape;
-  std::uint64_t begin = 0, end = 0;  // bytes in the file
-};
-
-// Maps the file and checks its whole header at once, so that read() cannot go astray. Every Error names the file, the
+// Maps the file and checks its whole header at once, so that reading cannot go astray. Every Error names the file, the
 // place and the reason.
-class SafetensorsReader {
+class SafetensorsReader final : public WeightSource {
  public:
   explicit SafetensorsReader(const std::string& path);
-  SafetensorsReader(SafetensorsReader&& other) noexcept;
-  SafetensorsReader& operator=(SafetensorsReader&& other) noexcept;
-  ~SafetensorsReader();
 
-  const std::string& path() const { return path_; }
-  const std::vector<SafetensorsEntry>& entries() const { return entries_; }  // in the order of their bytes
-  const std::map<std::string, std::string>& metadata() const { return metadata_; }
-  bool contains(const std::string& name) const { return index_.contains(name); }
-  const SafetensorsEntry& entry(const std::string& name) const;  // throws Error where there is none
-
-  // A copy. Throws Error where the tensor is absent, has a dtype that Tensor has not, or more than six dimensions.
-  Tensor read(const std::string& name, Device& device = cpu()) const;
+  std::string_view stored(const WeightEntry& entry) const override;
 
  private:
-  void parse();
+  void read_metadata(const nlohmann::json& value);
+  DType values_dtype(const WeightEntry& entry) const override;
+  const void* rows(const WeightEntry& entry, std::int64_t begin, std::int64_t end,
+                   std::vector<char>& scratch) const override;
 
-  std::string path_;
-  const char* bytes_ = nullptr;
-  std::uint64_t size_ = 0;
-  std::vector<SafetensorsEntry> entries_;
-  std::unordered_map<std::string, std::size_t> index_;
-  std::map<std::string, std::string> metadata_;
+  friend class ShardedWeights;
+  MappedFile file_;
+};
+
+// A tensor that is made when it is written, so that a file may be larger than memory.
+struct PlannedTensor {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::function<Tensor()> make;  // of that dtype and shape
 };
 
 // Writes the tensors, widest elements first (so that each is aligned). The file appears whole or not at all.
+void stream_safetensors(const std::string& path, const std::vector<PlannedTensor>& tensors,
+                        const std::map<std::string, std::string>& metadata = {});
 void write_safetensors(const std::string& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

@@ -18,9 +18,9 @@ SelfAttention::SelfAttention(const SelfAttentionOptions& options, DType dtype, D
            {{"q_proj", options.heads.queries * options.heads.width},
             {"k_proj", options.heads.keys_values * options.heads.width},
             {"v_proj", options.heads.keys_values * options.heads.width}},
-           options.bias, dtype, device),
-      output_(options.heads.queries * options.heads.width, {{options.output, options.width}}, options.bias, dtype,
-              device) {}
+           options.qkv_bias, dtype, device),
+      output_(options.heads.queries * options.heads.width, {{options.output, options.width}}, options.output_bias,
+              dtype, device) {}
 
 Variable SelfAttention::heads(const Variable& x, const Context& context) {
   AttentionShape shape = context.attention;

@@ -9,7 +9,7 @@ namespace skymm {
 struct SelfAttentionOptions {
   std::int64_t width = 0;
   HeadCounts heads;
-  bool bias = false;
+  bool qkv_bias = false, output_bias = false;
   float theta = 0.0F;             // of rotary positions; 0: none
   std::string output = "o_proj";  // the output projection's name
 };

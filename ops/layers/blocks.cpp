@@ -7,7 +7,8 @@ namespace skymm {
 DecoderBlock::DecoderBlock(const DecoderBlockOptions& options, DType dtype, Device& device)
     : input_norm_(options.width, options.eps, dtype, device),
       post_attention_norm_(options.width, options.eps, dtype, device),
-      attention_({.width = options.width, .heads = options.heads, .theta = options.theta}, dtype, device),
+      attention_({.width = options.width, .heads = options.heads, .qkv_bias = options.qkv_bias, .theta = options.theta},
+                 dtype, device),
       gate_up_(options.width, {{"gate_proj", options.ffn}, {"up_proj", options.ffn}}, false, dtype, device),
       down_(options.ffn, {{"down_proj", options.width}}, false, dtype, device) {}
 
@@ -46,7 +47,8 @@ VisionBlock::VisionBlock(const VisionBlockOptions& options, DType dtype, Device&
       norm2_(options.width, options.eps, dtype, device),
       attention_({.width = options.width,
                   .heads = {options.heads, options.heads, options.width / options.heads},
-                  .bias = true,
+                  .qkv_bias = true,
+                  .output_bias = true,
                   .output = "out_proj"},
                  dtype, device),
       fc1_(options.width, {{"fc1", options.ffn}}, true, dtype, device),

@@ -10,6 +10,7 @@ struct DecoderBlockOptions {
   std::int64_t width = 0, ffn = 0;
   HeadCounts heads;
   float eps = 1e-5F, theta = 1e4F;
+  bool qkv_bias = false;
 };
 
 // LLaMA's: x += attention(rms_norm(x)); x += down(silu(gate(y)) * up(y)), y = rms_norm(x). Names as in Hugging Face.

@@ -24,14 +24,15 @@ const std::array decoders{
     Named<DecoderConfig>{"skywork-13b", {65519, 4608, 52, 36, 36, 128, 12288, 1e-6F, 1e4F, false}},
 };
 
-// image, patch, width, layers, heads, ffn, eps, activation, class_token, pre_norm, output_layer
+// image, patch, width, layers, heads, ffn, eps, activation, class_token, pre_norm, patch_bias, output_layer
 const std::array visions{
-    Named<VisionConfig>{"vit-nano", {112, 16, 192, 6, 6, 768, 1e-5F, Activation::quick_gelu, false, true, -1}},
-    Named<VisionConfig>{"vit-pico", {28, 14, 32, 2, 2, 64, 1e-5F, Activation::quick_gelu, false, true, -1}},
-    Named<VisionConfig>{"vit-b16", {224, 16, 768, 12, 12, 3072, 1e-5F, Activation::quick_gelu, true, true, -1}},
-    Named<VisionConfig>{"clip-vit-l14", {224, 14, 1024, 24, 16, 4096, 1e-5F, Activation::quick_gelu, true, true, -2}},
+    Named<VisionConfig>{"vit-nano", {112, 16, 192, 6, 6, 768, 1e-5F, Activation::quick_gelu, false, true, false, -1}},
+    Named<VisionConfig>{"vit-pico", {28, 14, 32, 2, 2, 64, 1e-5F, Activation::quick_gelu, false, true, false, -1}},
+    Named<VisionConfig>{"vit-b16", {224, 16, 768, 12, 12, 3072, 1e-5F, Activation::quick_gelu, true, true, false, -1}},
+    Named<VisionConfig>{"clip-vit-l14",
+                        {224, 14, 1024, 24, 16, 4096, 1e-5F, Activation::quick_gelu, true, true, false, -2}},
     Named<VisionConfig>{"clip-vit-l14-336",
-                        {336, 14, 1024, 24, 16, 4096, 1e-5F, Activation::quick_gelu, true, true, -2}},
+                        {336, 14, 1024, 24, 16, 4096, 1e-5F, Activation::quick_gelu, true, true, false, -2}},
 };
 
 const std::array resamplers{

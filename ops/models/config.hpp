@@ -14,9 +14,10 @@ namespace skymm {
 // A LLaMA-style decoder.
 struct DecoderConfig {
   std::int64_t vocabulary = 8192, width = 128, layers = 4, heads = 4, kv_heads = 4, head_width = 32, ffn = 384;
-  float eps = 1e-5F;   // of the norms
-  float theta = 1e4F;  // of the rotary positions
-  bool tied = true;    // the head is the embedding table
+  float eps = 1e-5F;      // of the norms
+  float theta = 1e4F;     // of the rotary positions
+  bool tied = true;       // the head is the embedding table
+  bool qkv_bias = false;  // q, k and v have biases: Qwen2's
 };
 
 // A ViT as CLIP's.
@@ -25,8 +26,9 @@ struct VisionConfig {
   float eps = 1e-5F;
   Activation activation = Activation::quick_gelu;
   bool class_token = false;
-  bool pre_norm = true;   // a norm before the first block
-  int output_layer = -1;  // which hidden state comes out, as in Hugging Face: -2 is the input of the last block
+  bool pre_norm = true;     // a norm before the first block
+  bool patch_bias = false;  // of the patch embedding: SigLIP's
+  int output_layer = -1;    // which hidden state comes out, as in Hugging Face: -2 is the input of the last block
 
   std::int64_t grid() const { return image / patch; }
   std::int64_t patches() const { return grid() * grid(); }

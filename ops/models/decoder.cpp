@@ -23,8 +23,8 @@ Decoder::Decoder(const DecoderConfig& config, DType dtype, Device& device)
 Decoder::Decoder(const DecoderConfig& config, DType dtype, Device& device, const DecoderParts& held)
     : config_(config), held_(held), blocks_(static_cast<std::size_t>(config.layers)) {
   if (has_table()) embedding_ = make_parameter({config.vocabulary, config.width}, dtype, device);
-  const DecoderBlockOptions block{
-      config.width, config.ffn, {config.heads, config.kv_heads, config.head_width}, config.eps, config.theta};
+  const DecoderBlockOptions block{config.width, config.ffn,   {config.heads, config.kv_heads, config.head_width},
+                                  config.eps,   config.theta, config.qkv_bias};
   for (const auto [begin, end] : held.layers) {
     for (std::int64_t i = begin; i < end; ++i) {
       blocks_.at(static_cast<std::size_t>(i)) = std::make_unique<DecoderBlock>(block, dtype, device);

@@ -22,8 +22,8 @@ VisionEmbeddings::VisionEmbeddings(const VisionConfig& config, DType dtype, Devi
     : config_(config),
       position_embedding_(make_parameter({config.tokens(), config.width}, dtype, device)),
       patch_embedding_(3 * config.patch * config.patch,
-                       {{"patch_embedding", config.width, {config.width, 3, config.patch, config.patch}}}, false, dtype,
-                       device) {
+                       {{"patch_embedding", config.width, {config.width, 3, config.patch, config.patch}}},
+                       config.patch_bias, dtype, device) {
   check(config.image % config.patch == 0, "an image of {} pixels does not divide into patches of {}", config.image,
         config.patch);
   if (config.class_token) class_embedding_ = make_parameter({config.width}, dtype, device);

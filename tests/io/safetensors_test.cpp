@@ -4,6 +4,7 @@
 
 #include "core/error.hpp"
 #include "io/file.hpp"
+#include "support/mutations.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
 
@@ -53,7 +54,7 @@ TEST(Safetensors, RoundTripsEveryDtypeAndShape) {
       again.emplace_back(name, y);
     }
     EXPECT_EQ(content_hash(again), content_hash(some_tensors()));
-    for (const SafetensorsEntry& entry : reader.entries()) {
+    for (const WeightEntry& entry : reader.entries()) {
       if (entry.dtype == "F32") {
         EXPECT_EQ(entry.begin % 4, 0u);
       }
@@ -103,7 +104,7 @@ TEST(Safetensors, HostileHeadersAreRefusedWithTheReason) {
       {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,12]}})", 12, "takes 8 bytes"},
       {"{" + a + R"(,"b":{"dtype":"U8","shape":[8],"data_offsets":[4,12]}})", 12, "overlaps 'a'"},
       {"{" + a + R"(,"b":{"dtype":"U8","shape":[4],"data_offsets":[12,16]}})", 16, "before tensor 'b'"},
-      {"{" + a + "," + a + "}", 8, "two tensors named 'a'"},
+      {"{" + a + "," + a + "}", 8, "has the name 'a' twice"},
       {R"({"__metadata__":{"x":1}})", 0, "is not a string"},
       {R"({"a":{"dtype":"F32","shape":[[[[2]]]],"data_offsets":[0,8]}})", 8, "nested too deeply"},
       {std::string(100000, '['), 0, "nested too deeply"},
@@ -136,6 +137,39 @@ TEST(Safetensors, WhatCannotBeReadIsNamed) {
   const Tensor x = Tensor::full({1}, DType::f32, 1);
   EXPECT_THAT(error_of([&] { write_safetensors(path, {{"x", x}, {"x", x}}); }), HasSubstr("comes twice"));
   EXPECT_EQ(SafetensorsReader(path).entries().size(), 2u) << "a failed write touched the file";
+}
+
+TEST(Safetensors, DamagedFilesAreReadOrRefused) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("w.safetensors");
+  write_safetensors(path, some_tensors(), {{"format", "pt"}});
+  testing::expect_read_or_refused(read_file(path), path, 4000, [&] {
+    const SafetensorsReader reader(path);
+    for (const WeightEntry& entry : reader.entries()) reader.read(entry.name);
+  });
+}
+
+TEST(Safetensors, RowsAreReadAlone) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("w.safetensors");
+  const Tensor x = testing::random_tensor({9, 2, 3}, DType::f32, 1), v = testing::random_tensor({5}, DType::f16, 2);
+  write_safetensors(path, {{"x", x}, {"v", v}, {"n", Tensor::full({}, DType::f32, 3)}});
+  const SafetensorsReader reader(path);
+  testing::on_every_stream([&] {
+    EXPECT_EQ(testing::values_of(reader.read_rows("x", 2, 7)), testing::values_of(x.slice(0, 2, 7)));
+    EXPECT_EQ(reader.read_rows("x", 4, 4).shape(), (Shape{0, 2, 3}));
+    EXPECT_EQ(testing::values_of(reader.read_rows("v", 1, 3)), testing::values_of(v.slice(0, 1, 3)));
+    const Tensor to = Tensor::zeros({3, 6}, DType::bf16);
+    reader.read_into("x", 1, 4, to);
+    EXPECT_EQ(testing::values_of(to), testing::values_of(x.slice(0, 1, 4).to(DType::bf16)));
+    const Tensor flat = Tensor::zeros({2, 2, 2}, DType::f32);
+    EXPECT_THAT(error_of([&] { reader.read_into("x", 0, 2, flat); }), HasSubstr("do not fill"));
+    const Tensor number = Tensor::zeros({1}, DType::f32);
+    reader.read_into("n", number);
+    EXPECT_EQ(number.item(), 3);
+  });
+  EXPECT_THAT(error_of([&] { reader.read_rows("x", 5, 10); }), HasSubstr("[9, 2, 3] has no rows [5, 10)"));
+  EXPECT_THAT(error_of([&] { reader.read_rows("x", -1, 2); }), HasSubstr("no rows"));
 }
 
 TEST(Hash, IsXxh64) {

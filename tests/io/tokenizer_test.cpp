@@ -1,10 +1,12 @@
 #include "io/tokenizer.hpp"
 
 #include <fmt/format.h>
+#include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
 #include "io/file.hpp"
 #include "io/utf8.hpp"
+#include "support/gguf_writer.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
@@ -85,6 +87,47 @@ TEST(Tokenizer, ForeignModelsKeepTheirSpaceInFrontAtTheStartOnly) {
   }
   EXPECT_EQ(decoded(*tokenizer, ids), "the cat\n dogs");
   EXPECT_NE(tokenizer->pad(), tokenizer->eos());  // this model has no padding token of its own
+}
+
+// A GGUF file holds the pieces and scores of the same model: llama.cpp's vocabularies of the kind "llama".
+TEST(Tokenizer, GgufVocabulariesOfScoresEncodeTheSame) {
+  const TemporaryFolder folder;
+  testing::train_nano_tokenizer(folder.file("nano.model"));
+  sentencepiece::SentencePieceProcessor model;
+  ASSERT_TRUE(model.Load(folder.file("nano.model")).ok());
+  std::vector<std::string> tokens;
+  std::vector<float> scores;
+  std::vector<std::int32_t> types;
+  for (int id = 0; id < model.GetPieceSize(); ++id) {
+    tokens.push_back(model.IdToPiece(id));
+    scores.push_back(model.GetScore(id));
+    const bool defined = tokens.back() == "\u2581dumpling" || tokens.back() == "\u2581red\u2581panda" ||
+                         tokens.back() == "饺子" || tokens.back() == "\u2581a,\u2581b";
+    types.push_back(model.IsUnknown(id) ? 2 : model.IsControl(id) ? 3 : defined ? 4 : model.IsByte(id) ? 6 : 1);
+  }
+  for (const bool space : {false, true}) {
+    testing::GgufWriter writer;
+    writer.add("tokenizer.ggml.model", std::string("llama"));
+    writer.add("tokenizer.ggml.tokens", tokens);
+    writer.add_numbers<float>("tokenizer.ggml.scores", 6, scores);
+    writer.add_numbers<std::int32_t>("tokenizer.ggml.token_type", 5, types);
+    writer.add("tokenizer.ggml.add_space_prefix", space);
+    writer.add("tokenizer.ggml.unknown_token_id", std::uint32_t{0});
+    writer.add("tokenizer.ggml.bos_token_id", std::uint32_t{1});
+    writer.add("tokenizer.ggml.eos_token_id", std::uint32_t{2});
+    writer.add("tokenizer.ggml.padding_token_id", std::uint32_t{3});
+    write_file(folder.file("nano.gguf"), writer.file());
+    const auto ours = load_tokenizer(folder.file("nano.gguf")), theirs = load_tokenizer(folder.file("nano.model"));
+    for (const std::string text :
+         {"a red panda", " two  spaces, 12345 ", "饺子和红包。", "I see a dumpling\n", "🥟 ünï"}) {
+      EXPECT_EQ(ours->encode(text), theirs->encode((space ? " " : "") + text)) << text;
+      EXPECT_EQ(ours->encode(text, TextPlace::middle), theirs->encode(text)) << text;
+      EXPECT_EQ(ours->decode(ours->encode(text)), text);
+    }
+    EXPECT_EQ(ours->bos(), 1);
+    EXPECT_EQ(ours->eos(), 2);
+    EXPECT_EQ(ours->pad(), 3);
+  }
 }
 
 TEST(Tokenizer, TrainingIsDeterministic) {

@@ -1,0 +1,164 @@
+#include <array>
+#include <cstring>
+
+#include "core/error.hpp"
+#include "io/byte_pair.hpp"
+#include "io/text_splitter.hpp"
+#include "io/tokenizer_files.hpp"
+#include "io/weights/gguf.hpp"
+
+namespace skymm {
+namespace {
+
+// tokenizer.ggml.token_type, which are SentencePiece's types of pieces.
+enum class TokenType : int { normal = 1, unknown, control, user_defined, unused, byte };
+
+struct Vocabulary {
+  std::vector<std::string> tokens;
+  std::vector<TokenType> types;
+};
+
+Vocabulary vocabulary_of(const GgufFile& file) {
+  Vocabulary out{file.texts("tokenizer.ggml.tokens"), {}};
+  out.types.assign(out.tokens.size(), TokenType::normal);
+  if (!file.has("tokenizer.ggml.token_type")) return out;
+  const std::vector<double>& types = file.numbers("tokenizer.ggml.token_type");
+  check(types.size() == out.tokens.size(), "{}: there are {} tokens and {} types of tokens", file.path(),
+        out.tokens.size(), types.size());
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    check(types[i] >= 1 && types[i] <= 6, "{}: token {} is of the unknown type {}", file.path(), i, types[i]);
+    out.types[i] = static_cast<TokenType>(static_cast<int>(types[i]));
+  }
+  return out;
+}
+
+std::int32_t special(const GgufFile& file, const char* name, std::size_t tokens) {
+  const std::string key = fmt::format("tokenizer.ggml.{}_token_id", name);
+  const std::int64_t id = file.integer(key, -1);
+  check(id >= -1 && id < static_cast<std::int64_t>(tokens), "{}: {} is {}, there are {} tokens", file.path(), key, id,
+        tokens);
+  return static_cast<std::int32_t>(id);
+}
+
+// How text is cut, by tokenizer.ggml.pre.
+void read_family(const GgufFile& file, BytePairModel& model) {
+  const std::string family = file.text("tokenizer.ggml.pre", "gpt-2");
+  if (family == "gpt-2" || family == "default") {
+    model.patterns = {gpt2_pattern};
+  } else if (family == "smollm" || family == "starcoder" || family == "refact") {
+    model.patterns = {digits_pattern, gpt2_pattern};
+  } else if (family == "qwen2") {
+    model.patterns = {qwen2_pattern};
+    model.compose = true;
+  } else if (family == "llama-bpe" || family == "llama3" || family == "llama-v3") {
+    model.patterns = {llama3_pattern};
+    model.whole_pieces = true;
+  } else {
+    fail(
+        "{}: text is cut as '{}' (tokenizer.ggml.pre), which is not known; there are gpt-2, smollm, qwen2, llama-bpe: "
+        "give the model's tokenizer.json",
+        file.path(), family);
+  }
+}
+
+std::unique_ptr<Tokenizer> byte_pair_of(const GgufFile& file) {
+  Vocabulary vocabulary = vocabulary_of(file);
+  BytePairModel model;
+  model.path = file.path();
+  for (std::size_t i = 0; i < vocabulary.tokens.size(); ++i) {
+    const bool control = vocabulary.types[i] == TokenType::control;
+    if (control || vocabulary.types[i] == TokenType::user_defined) {
+      model.added.push_back({static_cast<std::int32_t>(i), vocabulary.tokens[i], control});
+    }
+  }
+  const std::size_t count = vocabulary.tokens.size();
+  model.tokens = std::move(vocabulary.tokens);
+  for (const std::string& merge : file.texts("tokenizer.ggml.merges")) {
+    const std::size_t space = merge.find(' ', 1);
+    check(space != std::string::npos, "{}: '{}' is not a merge of two tokens", file.path(), merge);
+    model.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
+  }
+  read_family(file, model);
+  model.bos = special(file, "bos", count);
+  model.eos = special(file, "eos", count);
+  model.pad = special(file, "padding", count);
+  return make_byte_pair_tokenizer(std::move(model));
+}
+
+// A SentencePiece model is a protocol buffer message; these are its fields (sentencepiece_model.proto).
+class Message {
+ public:
+  void number(int field, std::uint64_t value) {
+    tag(field, 0);
+    varint(value);
+  }
+  void real(int field, float value) {
+    tag(field, 5);
+    char bytes[sizeof value];
+    std::memcpy(bytes, &value, sizeof value);
+    bytes_.append(bytes, sizeof bytes);
+  }
+  void text(int field, const std::string& value) {
+    tag(field, 2);
+    varint(value.size());
+    bytes_ += value;
+  }
+  const std::string& bytes() const { return bytes_; }
+
+ private:
+  void tag(int field, int wire) { varint(static_cast<std::uint64_t>(field << 3 | wire)); }
+  void varint(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>(value | 0x80);
+    bytes_ += static_cast<char>(value);
+  }
+
+  std::string bytes_;
+};
+
+std::unique_ptr<Tokenizer> sentencepiece_of(const GgufFile& file) {
+  const Vocabulary vocabulary = vocabulary_of(file);
+  const std::vector<double>& scores = file.numbers("tokenizer.ggml.scores");
+  const std::size_t count = vocabulary.tokens.size();
+  check(scores.size() == count, "{}: there are {} tokens and {} scores", file.path(), count, scores.size());
+  Message model, trainer, normalizer;
+  bool bytes = false;
+  for (std::size_t i = 0; i < count; ++i) {
+    Message piece;
+    piece.text(1, vocabulary.tokens[i]);
+    piece.real(2, static_cast<float>(scores[i]));
+    piece.number(3, static_cast<std::uint64_t>(vocabulary.types[i]));
+    model.text(1, piece.bytes());
+    bytes = bytes || vocabulary.types[i] == TokenType::byte;
+  }
+  trainer.number(3, 2);  // BPE
+  trainer.number(4, count);
+  trainer.number(35, bytes ? 1 : 0);  // byte fallback
+  struct Special {
+    const char* name;
+    int id_field, text_field;
+  };
+  for (const Special& s : {Special{"unknown", 40, 45}, {"bos", 41, 46}, {"eos", 42, 47}, {"padding", 43, 48}}) {
+    const std::int32_t id = special(file, s.name, count);
+    trainer.number(s.id_field, static_cast<std::uint64_t>(static_cast<std::int64_t>(id)));
+    if (id >= 0) trainer.text(s.text_field, vocabulary.tokens[static_cast<std::size_t>(id)]);
+  }
+  normalizer.text(1, "identity");
+  normalizer.number(3, file.flag("tokenizer.ggml.add_space_prefix", true) ? 1 : 0);
+  normalizer.number(4, 0);  // spaces are not removed
+  normalizer.number(5, 1);  // but spelled as U+2581
+  model.text(2, trainer.bytes());
+  model.text(3, normalizer.bytes());
+  return make_sentencepiece_tokenizer(model.bytes(), file.path());
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> load_tokenizer_gguf(const std::string& path) {
+  const GgufFile file(path);
+  const std::string model = file.text("tokenizer.ggml.model", "none");
+  if (model == "gpt2") return byte_pair_of(file);
+  if (model == "llama") return sentencepiece_of(file);
+  fail("{} has a tokenizer of the kind '{}'; gpt2 and llama are supported: give --model.tokenizer", path, model);
+}
+
+}  // namespace skymm

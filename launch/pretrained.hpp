@@ -1,0 +1,56 @@
+// Weights for the model of a run: of pretrained models, whose architecture comes with them, and of plain files.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/parameter.hpp"
+#include "io/weights/source.hpp"
+#include "launch/config.hpp"
+#include "launch/hugging_face.hpp"
+
+namespace skymm {
+
+// Where a weight of the model lies: rows [begin, end) of `tensor`. OpenCLIP, for one, keeps q, k and v in one matrix.
+struct WeightPlace {
+  std::string tensor;
+  std::int64_t begin = 0, end = 0;
+};
+
+// A pretrained part of the model: our names and where their values are.
+struct PretrainedPart {
+  std::shared_ptr<const WeightSource> source;
+  std::map<std::string, WeightPlace> places;
+};
+
+// Throw Error that lists, by name and with what was expected, every tensor that is missing, that is of another shape,
+// or that the model has no place for.
+PretrainedPart bind_decoder(const DecoderConfig& config, std::shared_ptr<const WeightSource> source);
+PretrainedPart bind_vision(const VisionDescription& vision, std::shared_ptr<const WeightSource> source);
+
+// What model.decoder and model.vision name: presets, which have no weights, or pretrained models.
+struct Pretrained {
+  DecoderConfig decoder;
+  std::optional<VisionConfig> vision;
+  ImageSpec images;
+  std::vector<PretrainedPart> parts;
+};
+
+bool is_decoder_preset(const std::string& name);
+bool is_vision_preset(const std::string& name);  // or none
+
+// vocabulary: of the tokenizer; a preset takes it as its own, a pretrained decoder must have as many tokens.
+Pretrained open_pretrained(const TrainConfig& config, std::int64_t vocabulary);
+
+// model.tokenizer, or where that is empty what comes with model.decoder.
+std::string tokenizer_path(const ModelConfig& model);
+
+// Fills every parameter of `model`, which may be a part of the whole: from the last of `files` that has it, else from
+// the pretrained parts; else it starts at random where it trains, and is listed in an Error where it is frozen.
+void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const std::vector<std::string>& files,
+                  std::uint64_t seed);
+
+}  // namespace skymm

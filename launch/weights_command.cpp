@@ -1,0 +1,228 @@
+#include "launch/weights_command.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "io/checkpoint.hpp"
+#include "io/file.hpp"
+#include "io/utf8.hpp"
+#include "launch/adapter.hpp"
+#include "launch/command.hpp"
+#include "launch/options.hpp"
+#include "launch/pretrained.hpp"
+
+namespace skymm {
+namespace {
+
+namespace fs = std::filesystem;
+using Words = std::vector<std::string>;
+
+template <class... Args>
+void print(fmt::format_string<Args...> format, Args&&... args) {
+  std::fputs(fmt::format(format, std::forward<Args>(args)...).c_str(), stdout);
+}
+
+std::string text_value(const std::string& value) { return value; }
+
+// ---- inspect
+
+void print_tensor(const std::string& name, const std::string& dtype, const std::string& shape, std::uint64_t bytes,
+                  const std::string& hash) {
+  print("{:<64} {:<6} {:<20} {:>14} {}\n", valid_utf8(name), dtype, shape, bytes, hash);
+}
+
+void inspect_checkpoint(const std::string& path) {
+  const Checkpoint checkpoint = load_checkpoint(path);
+  print("{}: checkpoint after step {}, {} tensors\n", path, checkpoint.step, checkpoint.tensors.size());
+  print("  seed {}, {} samples drawn, written by {}\n", checkpoint.seed, checkpoint.position, checkpoint.code_version);
+  for (const auto& [part, hash] : checkpoint.frozen) print("  belongs to the frozen {} of hash {:016x}\n", part, hash);
+  std::uint64_t bytes = 0;
+  for (const CheckpointTensor& tensor : checkpoint.tensors) {
+    const std::uint64_t size = tensor.value.size() * sizeof(float);
+    print_tensor(tensor.name, tensor.m.empty() ? "F32" : "F32+mv", tensor.shape.str(), size,
+                 fmt::format("{:016x}", hash64(tensor.value.data(), size)));
+    bytes += size;
+  }
+  print("{} bytes of weights, without moments\n", bytes);
+}
+
+void inspect_source(const std::string& path, bool hashes) {
+  const std::unique_ptr<WeightSource> source = open_weights(path);
+  for (const std::string& file : source->files()) print("{}: {} bytes\n", file, fs::file_size(file));
+  for (const auto& [key, value] : source->metadata()) {
+    std::string text = valid_utf8(value);
+    if (text.size() > 80) text = valid_utf8(text.substr(0, 77)) + "...";
+    std::ranges::replace(text, '\n', ' ');
+    print("  {} = {}\n", valid_utf8(key), text);
+  }
+  std::uint64_t bytes = 0, elements = 0;
+  std::map<std::string, int> dtypes;
+  for (const WeightEntry& entry : source->entries()) {
+    const std::string_view stored = source->stored(entry);
+    print_tensor(entry.name, entry.dtype, entry.shape_text(), stored.size(),
+                 hashes ? fmt::format("{:016x}", hash64(stored.data(), stored.size())) : "");
+    bytes += stored.size();
+    elements += static_cast<std::uint64_t>(entry.rows() * entry.row_elements());
+    ++dtypes[entry.dtype];
+  }
+  std::string kinds;
+  for (const auto& [dtype, count] : dtypes) kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", count, dtype);
+  print("{} tensors ({}), {} elements, {} bytes\n", source->entries().size(), kinds, elements, bytes);
+}
+
+int inspect_command(const Words& arguments) {
+  const std::vector<Flag> flags = {
+      {"hash", "BOOL", "XXH64 of each tensor's bytes, which reads them all; default true"}};
+  const Arguments given = parse_arguments("skymm weights inspect", flags, arguments, 1);
+  if (given.help) {
+    print(
+        "skymm weights inspect PATH [--hash false]\n\nLists the tensors of a safetensors file, of a folder, of a GGUF "
+        "file or of a checkpoint:\nname, dtype, shape, bytes, hash; and what the file says of itself.\n\n{}",
+        flags_help(flags));
+    return 0;
+  }
+  if (given.positional.empty()) fail_usage("skymm weights inspect: which weights? Give a file or a folder");
+  const std::string& path = given.positional.front();
+  const bool hashes = given.get("hash", parse_bool, true);
+  path.ends_with(".h5") ? inspect_checkpoint(path) : inspect_source(path, hashes);
+  return 0;
+}
+
+// ---- export
+
+// What trained beside LoRA and the decoder, with what is needed to build it again.
+void export_resampler(const TrainedRun& run, const std::string& out) {
+  NamedTensors tensors;
+  for (const auto& [name, x] : run.tensors) {
+    if (name.starts_with("resampler.")) tensors.emplace_back(name, x);
+  }
+  if (tensors.empty()) return;
+  const ModelConfig& m = run.config.model;
+  const nlohmann::json config = {{"resampler", m.resampler},   {"queries", m.queries},
+                                 {"depth", m.resampler_depth}, {"vision", m.vision},
+                                 {"decoder", m.decoder},       {"chat_template", run.config.data.chat_template}};
+  write_safetensors(out + "/resampler.safetensors", tensors, {{"format", "pt"}});
+  write_file(out + "/resampler_config.json", config.dump(2) + "\n");
+  print("wrote {}/resampler.safetensors: {} tensors\n", out, tensors.size());
+}
+
+int export_command(const Words& arguments) {
+  const std::vector<Flag> flags = {
+      {"run", "DIR", "run directory that skymm train made"},
+      {"out", "DIR", "where the files go"},
+      {"weights", "FILE",
+       "a checkpoint or safetensors file; default: the run's trained.safetensors, else its newest "
+       "checkpoint"}};
+  const Arguments given = parse_arguments("skymm weights export", flags, arguments, 0);
+  if (given.help) {
+    print(
+        "skymm weights export --run DIR --out DIR [--weights FILE]\n\nWrites what a run trained: LoRA as PEFT loads it "
+        "(adapter_config.json, adapter_model.safetensors) and the\nresampler (resampler.safetensors, "
+        "resampler_config.json).\n\n{}",
+        flags_help(flags));
+    return 0;
+  }
+  const std::string out = given.required("out");
+  const TrainedRun run = read_trained(given.required("run"), given.get("weights", text_value, std::string()));
+  const auto trained = [&](const char* part) { return std::ranges::count(run.config.model.train, part) > 0; };
+  const bool has_lora = trained("lora"), has_resampler = trained("resampler");
+  check(has_lora || has_resampler, "the run trained {}: there is neither LoRA nor a resampler to export",
+        fmt::join(run.config.model.train, ", "));
+  fs::create_directories(out);
+  if (has_lora) {
+    const Adapter adapter = adapter_of(run);
+    write_adapter(adapter, out);
+    print("wrote {}/adapter_model.safetensors: {} tensors, rank {}, scaling {}\n", out, adapter.tensors.size(),
+          adapter.rank, adapter.scaling());
+  }
+  export_resampler(run, out);
+  return 0;
+}
+
+// ---- merge
+
+// Configuration and tokenizer of the base, so that the folder loads as the base did.
+void copy_beside(const std::string& base, const std::string& out) {
+  if (!fs::is_directory(base)) return;
+  for (const fs::directory_entry& file : fs::directory_iterator(base)) {
+    const std::string name = file.path().filename().string();
+    const bool wanted = (name.ends_with(".json") && !name.ends_with(".index.json")) || name == "tokenizer.model" ||
+                        name == "merges.txt" || name.ends_with(".jinja");
+    if (wanted && file.is_regular_file()) {
+      fs::copy_file(file.path(), fs::path(out) / name, fs::copy_options::overwrite_existing);
+    }
+  }
+}
+
+// For bases without one: a decoder of LLaMA's kind as transformers describes it.
+void write_config(const DecoderDescription& decoder, const std::string& out) {
+  const DecoderConfig& c = decoder.config;
+  const nlohmann::json config = {{"architectures", {c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
+                                 {"model_type", c.qkv_bias ? "qwen2" : "llama"},
+                                 {"vocab_size", c.vocabulary},
+                                 {"hidden_size", c.width},
+                                 {"num_hidden_layers", c.layers},
+                                 {"num_attention_heads", c.heads},
+                                 {"num_key_value_heads", c.kv_heads},
+                                 {"head_dim", c.head_width},
+                                 {"intermediate_size", c.ffn},
+                                 {"hidden_act", "silu"},
+                                 {"rms_norm_eps", c.eps},
+                                 {"rope_theta", c.theta},
+                                 {"tie_word_embeddings", c.tied},
+                                 {"max_position_embeddings", decoder.max_positions > 0 ? decoder.max_positions : 2048},
+                                 {"torch_dtype", "bfloat16"}};
+  write_file(out + "/config.json", config.dump(2) + "\n");
+}
+
+int merge_command(const Words& arguments) {
+  const std::vector<Flag> flags = {
+      {"adapter", "DIR", "LoRA as PEFT or skymm weights export writes it"},
+      {"run", "DIR", "or a run directory, whose LoRA is taken"},
+      {"base", "PATH", "the LLM: a folder or a GGUF file; default: what the adapter says it was trained on"},
+      {"out", "DIR", "where the merged model goes"},
+      {"shard-gb", "X", "largest file, in GB; default 5"}};
+  const Arguments given = parse_arguments("skymm weights merge", flags, arguments, 0);
+  if (given.help) {
+    print(
+        "skymm weights merge (--adapter DIR | --run DIR) --out DIR [--base PATH]\n\nAdds LoRA to the weights of its "
+        "LLM "
+        "and writes a folder that transformers loads.\n\n{}",
+        flags_help(flags));
+    return 0;
+  }
+  const std::string out = given.required("out");
+  if ((given.find("adapter") == nullptr) == (given.find("run") == nullptr)) {
+    fail_usage("skymm weights merge takes one of --adapter DIR and --run DIR");
+  }
+  const Adapter adapter =
+      given.find("run") ? adapter_of(read_trained(given.required("run"))) : read_adapter(given.required("adapter"));
+  const std::string base = given.get("base", text_value, adapter.base);
+  check(fs::exists(base), "the adapter was trained on '{}', which is not a path; give the LLM's with --base", base);
+  check(!fs::exists(out) || !fs::equivalent(base, out), "--out is the base itself; choose another folder");
+  const double gigabytes = given.get("shard-gb", parse_number, 5.0);
+  if (gigabytes <= 0) fail_usage("--shard-gb: {} is out of range: more than 0", gigabytes);
+  const DecoderDescription decoder = describe_decoder(base);
+  const std::unique_ptr<WeightSource> source = open_weights(base);
+  write_model(out, merged(*source, adapter), static_cast<std::uint64_t>(gigabytes * 1e9));
+  copy_beside(base, out);
+  if (!fs::exists(fs::path(out) / "config.json")) write_config(decoder, out);
+  print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, source->entries().size(), adapter.rank,
+        adapter.tensors.size() / 2);
+  return 0;
+}
+
+}  // namespace
+
+int weights_command(const Words& arguments) {
+  static const std::vector<Command> verbs = {
+      {"inspect", "list the tensors of a file, a folder or a checkpoint", inspect_command},
+      {"export", "write what a run trained: LoRA for PEFT, the resampler", export_command},
+      {"merge", "add LoRA to the LLM, for transformers", merge_command},
+  };
+  return dispatch("skymm weights", "Weights: safetensors, GGUF, PEFT adapters, checkpoints.", verbs, arguments);
+}
+
+}  // namespace skymm

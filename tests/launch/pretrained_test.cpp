@@ -1,0 +1,240 @@
+// Models as transformers saves them (tests/golden/pretrained): architecture and weights come out right, and what does
+// not fit is listed.
+#include "launch/pretrained.hpp"
+
+#include <filesystem>
+
+#include "io/file.hpp"
+#include "io/json.hpp"
+#include "io/weights/safetensors.hpp"
+#include "ops/models/multimodal.hpp"
+#include "support/gguf_writer.hpp"
+#include "support/logits.hpp"
+#include "support/support.hpp"
+#include "support/text.hpp"
+
+namespace skymm {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using testing::TemporaryFolder;
+using testing::Values;
+
+std::string golden(const std::string& name) {
+  return std::string(SKYMM_SOURCE_DIR) + "/tests/golden/pretrained/" + name;
+}
+
+const WeightSource& expected() {
+  static const std::unique_ptr<WeightSource> source = open_weights(golden("expected.safetensors"));
+  return *source;
+}
+
+Tensor logits_of(const std::string& path, DType dtype = DType::f32) {
+  return testing::decoder_logits(path, expected().read("tokens"), dtype);
+}
+
+TEST(Pretrained, DecodersComputeWhatTransformersDoes) {
+  for (const std::string name : {"llama", "mistral", "qwen2"}) {
+    SCOPED_TRACE(name);
+    EXPECT_CLOSE(logits_of(golden(name)), testing::values_of(expected().read(name + ".logits")), 2e-6);
+    EXPECT_CLOSE(logits_of(golden(name), DType::bf16), testing::values_of(expected().read(name + ".logits")), 3e-2);
+  }
+}
+
+TEST(Pretrained, VisionTowersComputeWhatTransformersDoes) {
+  for (const std::string name : {"clip", "siglip", "open_clip"}) {
+    SCOPED_TRACE(name);
+    const VisionDescription vision = describe_vision(golden(name));
+    VisionTransformer tower(vision.config, DType::f32, cpu());
+    struct Wrapped final : Module {
+      explicit Wrapped(VisionTransformer& t) : tower(t) {}
+      void visit(const std::string&, const ParameterVisitor& visitor) override { tower.visit("vision_model", visitor); }
+      VisionTransformer& tower;
+    } wrapped(tower);
+    load_weights(wrapped, {bind_vision(vision, open_weights(golden(name)))}, {}, 1);
+    Graph graph(Graph::Mode::inference);
+    const Tensor features = tower.forward(graph, expected().read("pixels")).value();
+    const std::string theirs = name == "open_clip" ? "clip" : name;
+    EXPECT_CLOSE(features, testing::values_of(expected().read(theirs + ".features")), 2e-6);
+  }
+}
+
+TEST(Pretrained, ConfigurationsSayWhatAModelIs) {
+  const DecoderDescription mistral = describe_decoder(golden("mistral"));
+  EXPECT_EQ(mistral.config.head_width, 6);
+  EXPECT_EQ(mistral.config.kv_heads, 2);
+  EXPECT_FALSE(mistral.config.tied);
+  EXPECT_EQ(mistral.sliding_window, 32);
+  const DecoderDescription qwen = describe_decoder(golden("qwen2"));
+  EXPECT_TRUE(qwen.config.qkv_bias && qwen.config.tied);
+  EXPECT_EQ(qwen.config.theta, 1e6F);
+  EXPECT_EQ(qwen.sliding_window, 0);  // use_sliding_window is false
+  const VisionDescription siglip = describe_vision(golden("siglip"));
+  EXPECT_FALSE(siglip.config.class_token || siglip.config.pre_norm);
+  EXPECT_EQ(siglip.config.activation, Activation::gelu_tanh);
+  EXPECT_EQ(siglip.images.mean[0], 0.5F);
+  EXPECT_EQ(siglip.images.size, 14);
+  const VisionDescription open_clip = describe_vision(golden("open_clip"));
+  EXPECT_EQ(open_clip.config.heads, 2);
+  EXPECT_EQ(open_clip.config.ffn, 24);
+  EXPECT_EQ(open_clip.images.mean[2], 0.125F);
+  EXPECT_EQ(describe_vision(golden("clip")).images.mean, clip_mean);
+}
+
+// A copy of the LLaMA folder whose config.json gets `change`.
+std::string changed_config(const TemporaryFolder& folder, const std::string& change,
+                           const std::string& name = "llama") {
+  nlohmann::json config = read_json(golden(name) + "/config.json");
+  config.merge_patch(nlohmann::json::parse(change));
+  write_file(folder.file("config.json"), config.dump());
+  return folder.path();
+}
+
+TEST(Pretrained, WhatCannotBeComputedIsRefusedByName) {
+  const TemporaryFolder folder;
+  const auto refusal = [&](const std::string& change) {
+    return error_of([&] { describe_decoder(changed_config(folder, change)); });
+  };
+  EXPECT_THAT(refusal(R"({"model_type":"gpt2"})"), HasSubstr("type 'gpt2' cannot be computed; there are: llama"));
+  EXPECT_THAT(refusal(R"({"hidden_act":"gelu"})"), HasSubstr("hidden_act is \"gelu\""));
+  EXPECT_THAT(refusal(R"({"attention_bias":true})"), HasSubstr("attention_bias is true"));
+  EXPECT_THAT(refusal(R"({"rope_scaling":{"rope_type":"llama3","factor":8.0}})"), HasSubstr("rope_scaling is {"));
+  EXPECT_THAT(refusal(R"({"hidden_size":null})"), HasSubstr("hidden_size is absent; a positive number"));
+  EXPECT_THAT(refusal(R"({"hidden_size":-4})"), HasSubstr("hidden_size is -4"));
+  EXPECT_THAT(refusal(R"({"num_attention_heads":3,"num_key_value_heads":1,"head_dim":null})"),
+              HasSubstr("16 does not divide into 3"));
+  EXPECT_THAT(refusal(R"({"num_key_value_heads":3})"), HasSubstr("4 attention heads do not divide"));
+  EXPECT_THAT(refusal(R"({"tie_word_embeddings":"no"})"), HasSubstr("true or false"));
+  EXPECT_THAT(error_of([&] { describe_vision(changed_config(folder, R"({"model_type":"dinov2"})", "clip")); }),
+              HasSubstr("'dinov2' cannot be computed; there are: clip"));
+  EXPECT_THAT(error_of([&] { describe_vision(changed_config(folder, R"({"hidden_act":"relu"})", "clip")); }),
+              HasSubstr("hidden_act is \"relu\""));
+  EXPECT_THAT(error_of([&] { describe_vision(golden("llama")); }), HasSubstr("'llama' cannot be computed"));
+  write_file(folder.file("config.json"), "{\"model_type\":");
+  EXPECT_THAT(error_of([&] { describe_decoder(folder.path()); }), HasSubstr("is not JSON"));
+}
+
+TEST(Pretrained, DifferencesAreListedWithWhatWasExpected) {
+  const TemporaryFolder folder;
+  const auto source = open_weights(golden("llama"));
+  NamedTensors tensors;
+  for (const WeightEntry& entry : source->entries()) {
+    if (entry.name == "model.norm.weight") continue;
+    tensors.emplace_back(entry.name, source->read(entry.name));
+    if (entry.name == "lm_head.weight") tensors.back().second = Tensor::zeros({47, 16}, DType::f32);
+  }
+  tensors.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", Tensor::zeros({2}, DType::f32));
+  tensors.emplace_back("model.layers.2.mlp.up_proj.weight", Tensor::zeros({24, 16}, DType::f32));
+  write_safetensors(folder.file("model.safetensors"), tensors);
+  const DecoderConfig config = describe_decoder(golden("llama")).config;
+  const std::string text = error_of([&] { bind_decoder(config, open_weights(folder.path())); });
+  EXPECT_THAT(text, HasSubstr("1 tensors are missing, of the shapes:\n  model.norm.weight [16]"));
+  EXPECT_THAT(text, HasSubstr("1 tensors have other shapes:\n  lm_head.weight is [47, 16], expected [48, 16]"));
+  EXPECT_THAT(text, HasSubstr("1 tensors have no place in the model:\n  model.layers.2.mlp.up_proj.weight [24, 16]"));
+  EXPECT_THAT(text, Not(HasSubstr("inv_freq")));
+  const VisionDescription vision = describe_vision(golden("clip"));
+  EXPECT_THAT(error_of([&] { bind_vision(vision, open_weights(golden("llama"))); }),
+              HasSubstr("vision_model.embeddings.patch_embedding.weight [16, 3, 7, 7]"));
+}
+
+TEST(Pretrained, FilesComeBeforePretrainedWeightsAndRandomOnes) {
+  const TemporaryFolder folder;
+  MultimodalConfig config;
+  config.decoder = describe_decoder(golden("llama")).config;
+  config.lora.rank = 2;
+  Multimodal model(config, DType::f32, cpu());
+  const PretrainedPart part = bind_decoder(config.decoder, open_weights(golden("llama")));
+  write_safetensors(folder.file("a.safetensors"), {{"model.norm.weight", Tensor::full({16}, DType::f32, 3)}});
+  load_weights(model, {part}, {folder.file("a.safetensors")}, 1);
+  for (const NamedParameter& entry : all_parameters(model)) {
+    if (entry.name == "model.norm.weight") {
+      EXPECT_EQ(testing::values_of(entry.parameter->value), Values(16, 3.0));
+    } else if (part.source->contains(entry.name)) {
+      EXPECT_EQ(testing::values_of(entry.parameter->value), testing::values_of(part.source->read(entry.name)));
+    } else {
+      EXPECT_TRUE(entry.parameter->trainable) << entry.name;
+    }
+  }
+  EXPECT_THAT(error_of([&] { load_weights(model, {}, {}, 1); }), HasSubstr("model.embed_tokens.weight [48, 16]"));
+  write_safetensors(folder.file("a.safetensors"), {{"model.norm.weight", Tensor::full({15}, DType::f32, 3)}});
+  EXPECT_THAT(error_of([&] { load_weights(model, {part}, {folder.file("a.safetensors")}, 1); }),
+              HasSubstr("model.norm.weight has shape [15], the model needs [16]"));
+}
+
+// The tiny LLaMA as a GGUF file, heads interleaved as llama.cpp's converter writes them.
+std::string write_gguf(const TemporaryFolder& folder) {
+  const auto source = open_weights(golden("llama"));
+  testing::GgufWriter writer;
+  writer.add("general.architecture", std::string("llama"));
+  for (const auto& [key, value] : {std::pair{"embedding_length", 16U},
+                                   {"block_count", 2U},
+                                   {"attention.head_count", 4U},
+                                   {"attention.head_count_kv", 2U},
+                                   {"feed_forward_length", 24U}}) {
+    writer.add(std::string("llama.") + key, value);
+  }
+  writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+  const auto add = [&](const std::string& theirs, const std::string& ours, std::int64_t heads = 0) {
+    const Tensor x = source->read(ours);
+    std::vector<float> values = x.to_vector();
+    const std::int64_t width = x.rank() == 2 ? x.dim(1) : 1, rows = x.dim(0);
+    for (std::int64_t head = 0; head < heads; ++head) {  // (half, pair) -> (pair, half)
+      const std::int64_t size = rows / heads, first = head * size;
+      for (std::int64_t i = 0; i < size; ++i) {
+        const std::int64_t from = first + i % 2 * (size / 2) + i / 2;
+        const Tensor row = x.slice(0, from, from + 1);
+        std::ranges::copy(row.to_vector(), values.begin() + (first + i) * width);
+      }
+    }
+    std::vector<std::uint64_t> dims;
+    for (int i = x.rank() - 1; i >= 0; --i) dims.push_back(static_cast<std::uint64_t>(x.dim(i)));
+    writer.tensor(theirs, dims, values);
+  };
+  add("token_embd.weight", "model.embed_tokens.weight");
+  add("output_norm.weight", "model.norm.weight");
+  add("output.weight", "lm_head.weight");
+  for (const std::string i : {"0", "1"}) {
+    const std::string theirs = "blk." + i + ".", ours = "model.layers." + i + ".";
+    add(theirs + "attn_q.weight", ours + "self_attn.q_proj.weight", 4);
+    add(theirs + "attn_k.weight", ours + "self_attn.k_proj.weight", 2);
+    add(theirs + "attn_v.weight", ours + "self_attn.v_proj.weight");
+    add(theirs + "attn_output.weight", ours + "self_attn.o_proj.weight");
+    add(theirs + "attn_norm.weight", ours + "input_layernorm.weight");
+    add(theirs + "ffn_norm.weight", ours + "post_attention_layernorm.weight");
+    add(theirs + "ffn_gate.weight", ours + "mlp.gate_proj.weight");
+    add(theirs + "ffn_up.weight", ours + "mlp.up_proj.weight");
+    add(theirs + "ffn_down.weight", ours + "mlp.down_proj.weight");
+  }
+  write_file(folder.file("llama.gguf"), writer.file());
+  return folder.file("llama.gguf");
+}
+
+TEST(Pretrained, GgufComputesTheSame) {
+  const TemporaryFolder folder;
+  const std::string path = write_gguf(folder);
+  EXPECT_FALSE(describe_decoder(path).config.tied);
+  EXPECT_CLOSE(logits_of(path), testing::values_of(expected().read("llama.logits")), 2e-6);
+}
+
+TrainConfig config_of(const std::string& decoder) {
+  TrainConfig config;
+  config.model.decoder = decoder;
+  config.model.vision = "none";
+  return config;
+}
+
+TEST(Pretrained, LimitsOfAModelAreChecked) {
+  TrainConfig config = config_of(golden("mistral"));
+  config.data.max_length = 32;
+  EXPECT_EQ(open_pretrained(config, 48).decoder.vocabulary, 48);
+  EXPECT_EQ(open_pretrained(config, 40).decoder.vocabulary, 48);  // a table may be larger than the tokenizer
+  EXPECT_THAT(error_of([&] { open_pretrained(config, 49); }), HasSubstr("has 49 tokens"));
+  config.data.max_length = 33;
+  EXPECT_THAT(error_of([&] { open_pretrained(config, 48); }), HasSubstr("sliding window of 32 tokens"));
+}
+
+}  // namespace
+}  // namespace skymm

@@ -1,0 +1,156 @@
+// skymm weights: what PEFT wrote is merged as PEFT computes it, and what a run trained is written as PEFT writes it.
+#include "launch/weights_command.hpp"
+
+#include <filesystem>
+
+#include "io/file.hpp"
+#include "io/json.hpp"
+#include "launch/adapter.hpp"
+#include "launch/options.hpp"
+#include "launch/pretrained.hpp"
+#include "support/logits.hpp"
+#include "support/support.hpp"
+#include "support/tiny_training.hpp"
+
+namespace skymm {
+namespace {
+
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+using Words = std::vector<std::string>;
+
+const std::string golden = std::string(SKYMM_SOURCE_DIR) + "/tests/golden/pretrained/";
+
+std::string output_of(const Words& arguments) {
+  ::testing::internal::CaptureStdout();
+  EXPECT_EQ(weights_command(arguments), 0);
+  return ::testing::internal::GetCapturedStdout();
+}
+
+TEST(WeightsCommand, MergedLoraComputesWhatPeftDoes) {
+  const TemporaryFolder folder;
+  const std::string out = folder.file("merged");
+  output_of({"merge", "--adapter", golden + "adapter", "--base", golden + "llama", "--out", out});
+  const auto expected = open_weights(golden + "expected.safetensors");
+  const Tensor tokens = expected->read("tokens");
+  EXPECT_CLOSE(testing::decoder_logits(out, tokens), testing::values_of(expected->read("adapter.logits")), 2e-6);
+  EXPECT_EQ(read_file(out + "/config.json"), read_file(golden + "llama/config.json"));
+  EXPECT_EQ(open_weights(out)->metadata().at("format"), "pt");
+  const std::string shards = folder.file("shards");
+  output_of(
+      {"merge", "--adapter", golden + "adapter", "--base", golden + "llama", "--out", shards, "--shard-gb=0.00001"});
+  EXPECT_GT(open_weights(shards)->files().size(), 1u);
+  EXPECT_EQ(testing::values_of(testing::decoder_logits(shards, tokens)),
+            testing::values_of(testing::decoder_logits(out, tokens)));
+}
+
+TEST(WeightsCommand, AdaptersAreReadAndWrittenAsPeftDoes) {
+  const TemporaryFolder folder;
+  const Adapter adapter = read_adapter(golden + "adapter");
+  EXPECT_EQ(adapter.rank, 2);
+  EXPECT_EQ(adapter.scaling(), 3);
+  EXPECT_EQ(adapter.targets, (Words{"down_proj", "q_proj", "v_proj"}));
+  write_adapter(adapter, folder.path());
+  const auto ours = open_weights(folder.file("adapter_model.safetensors"));
+  const auto theirs = open_weights(golden + "adapter/adapter_model.safetensors");
+  EXPECT_EQ(ours->entries().size(), theirs->entries().size());
+  for (const WeightEntry& entry : theirs->entries()) {
+    EXPECT_EQ(ours->stored(ours->entry(entry.name)), theirs->stored(entry)) << entry.name;
+  }
+  const nlohmann::json written = read_json(folder.file("adapter_config.json"));
+  const nlohmann::json peft = read_json(golden + "adapter/adapter_config.json");
+  for (const auto& [key, value] : written.items()) EXPECT_EQ(value, peft.at(key)) << key;
+}
+
+TEST(WeightsCommand, WhatIsNotPlainLoraIsRefused) {
+  const TemporaryFolder folder;
+  write_file(folder.file("adapter_model.safetensors"), read_file(golden + "adapter/adapter_model.safetensors"));
+  const nlohmann::json whole = read_json(golden + "adapter/adapter_config.json");
+  const auto refusal = [&](const std::string& change) {
+    nlohmann::json config = whole;
+    config.merge_patch(nlohmann::json::parse(change));
+    write_file(folder.file("adapter_config.json"), config.dump());
+    return error_of([&] { read_adapter(folder.path()); });
+  };
+  EXPECT_THAT(refusal(R"({"peft_type":"IA3"})"), HasSubstr("peft_type is \"IA3\""));
+  EXPECT_THAT(refusal(R"({"use_dora":true})"), HasSubstr("use_dora is true"));
+  EXPECT_THAT(refusal(R"({"modules_to_save":["lm_head"]})"), HasSubstr("modules_to_save"));
+  EXPECT_THAT(refusal(R"({"rank_pattern":{"q_proj":4}})"), HasSubstr("rank_pattern"));
+  EXPECT_THAT(refusal(R"({"bias":"all"})"), HasSubstr("bias is \"all\""));
+  EXPECT_THAT(refusal(R"({"r":3})"), HasSubstr("the rank is 3"));
+  EXPECT_THAT(refusal(R"({"r":-3})"), HasSubstr("positive numbers"));
+  write_file(folder.file("adapter_config.json"), whole.dump());
+  NamedTensors tensors = read_adapter(folder.path()).tensors;
+  tensors.pop_back();
+  for (auto& [name, x] : tensors) name = "base_model.model." + name;
+  write_safetensors(folder.file("adapter_model.safetensors"), tensors);
+  EXPECT_THAT(error_of([&] { read_adapter(folder.path()); }), HasSubstr("only one of lora_A and lora_B"));
+  EXPECT_THAT(error_of([&] { merged(*open_weights(golden + "clip"), read_adapter(golden + "adapter")); }),
+              HasSubstr("has no tensor 'model.layers.0."));
+}
+
+TEST(WeightsCommand, ARunIsExportedAsItTrained) {
+  const TemporaryFolder folder;
+  const TrainConfig config = testing::tiny_training(folder.file("tiny"));
+  const Assembly assembly = assemble(config);
+  NamedTensors trained;
+  std::uint64_t seed = 1;
+  for (const NamedParameter& entry : trainable_parameters(*assembly.model)) {
+    trained.emplace_back(entry.name, testing::random_tensor(entry.parameter->shape, DType::f32, ++seed));
+  }
+  std::filesystem::create_directories(config.run.dir);
+  write_file(config.run.dir + "/config.ini", to_ini(config));
+  EXPECT_THAT(error_of([&] { read_trained(config.run.dir); }),
+              HasSubstr("neither trained.safetensors nor a checkpoint"));
+  write_safetensors(config.run.dir + "/trained.safetensors", trained);
+  const std::string out = folder.file("export");
+  output_of({"export", "--run", config.run.dir, "--out", out});
+  const Adapter adapter = read_adapter(out);
+  EXPECT_EQ(adapter.rank, config.model.lora_rank);
+  EXPECT_EQ(adapter.scaling(), config.model.lora_alpha / static_cast<float>(config.model.lora_rank));
+  EXPECT_EQ(adapter.targets.size(), 7u);
+  const auto file = open_weights(out + "/adapter_model.safetensors");
+  const auto resampler = open_weights(out + "/resampler.safetensors");
+  for (const auto& [name, x] : trained) {
+    const bool lora = name.find(".lora_") != std::string::npos;
+    const Tensor written = lora ? file->read("base_model.model." + name) : resampler->read(name);
+    EXPECT_EQ(testing::values_of(written), testing::values_of(x)) << name;
+  }
+  EXPECT_EQ(file->entries().size() + resampler->entries().size(), trained.size());
+  EXPECT_EQ(read_json(out + "/resampler_config.json")["queries"], config.model.queries);
+}
+
+TEST(WeightsCommand, InspectListsTensors) {
+  const std::string text = output_of({"inspect", golden + "mistral"});
+  EXPECT_THAT(text, HasSubstr("model-00004-of-00004.safetensors"));
+  EXPECT_THAT(text, HasSubstr("model.layers.1.self_attn.q_proj.weight"));
+  EXPECT_THAT(text, HasSubstr("[24, 16]"));
+  EXPECT_THAT(text, HasSubstr("21 tensors (21 F32)"));
+  const auto source = open_weights(golden + "llama");
+  const std::string_view bytes = source->stored(source->entry("model.norm.weight"));
+  const std::string hash = fmt::format("{:016x}", hash64(bytes.data(), bytes.size()));
+  EXPECT_THAT(output_of({"inspect", golden + "llama"}), HasSubstr(hash));
+  EXPECT_THAT(output_of({"inspect", golden + "llama", "--hash", "false"}), ::testing::Not(HasSubstr(hash)));
+}
+
+TEST(WeightsCommand, MistakesAreNamed) {
+  EXPECT_THAT(error_of([] {
+                weights_command({"merge", "--out", "x"});
+              }),
+              HasSubstr("one of --adapter DIR and --run DIR"));
+  EXPECT_THAT(error_of([] { weights_command({"inspect"}); }), HasSubstr("which weights?"));
+  EXPECT_THAT(error_of([] { weights_command({"inspct"}); }), HasSubstr("did you mean 'inspect'"));
+  const TemporaryFolder folder;
+  EXPECT_THAT(error_of([&] {
+                weights_command({"merge", "--adapter", golden + "adapter", "--out", folder.path()});
+              }),
+              HasSubstr("'llama', which is not a path"));
+  EXPECT_THAT(error_of([&] {
+                weights_command({"export", "--run", folder.path(), "--out", folder.file("x")});
+              }),
+              HasSubstr("is no run directory"));
+}
+
+}  // namespace
+}  // namespace skymm
