@@ -19,6 +19,8 @@ class DatasetSource final : public SampleSource {
   std::int64_t size() const override { return size_; }
   Sample read(std::int64_t index) const override { return dataset_->read(index); }
   Language language(std::int64_t index) const override { return dataset_->language(index); }
+  std::int64_t count(Language of) const override { return dataset_->count(of, size_); }
+  std::int64_t find(Language of, std::int64_t k) const override { return dataset_->find(of, k); }
   Extent extent(std::int64_t index) const override {
     const SampleInfo info = dataset_->info(index);
     return {info.text_bytes, info.images};

@@ -33,6 +33,13 @@ constexpr std::int64_t max_image_pixels = 100'000'000;
 // corrupt, of another format, animated or too large.
 Image decode_image(std::string_view bytes, std::int64_t max_pixels = max_image_pixels);
 ImageRgba decode_image_rgba(std::string_view bytes, std::int64_t max_pixels = max_image_pixels);
+// The same picture, but a JPEG may come at a half, a quarter or an eighth of its size, as long as neither side becomes
+// less than `least_side`: all of its coefficients are read, few are transformed. Differs a little from decoding and
+// resizing. max_pixels is of the whole size.
+Image decode_image_reduced(std::string_view bytes, int least_side, std::int64_t max_pixels = max_image_pixels);
+
+// Throws Error where the first or last bytes are not those of a whole JPEG, PNG or WebP; what lies between is not read.
+void check_image_ends(std::string_view bytes);
 
 // level: zlib's, 0 to 9.
 std::string encode_png(const Image& image, int level = 1);

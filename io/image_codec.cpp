@@ -7,9 +7,11 @@
 #include <png.h>
 #include <webp/decode.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "core/error.hpp"
 #include "io/image.hpp"
@@ -148,13 +150,27 @@ void jpeg_session(JpegSession& session) {
   session.manager.emit_message = jpeg_warned;
 }
 
-bool jpeg_header(JpegSession& session, jpeg_decompress_struct& info, std::string_view bytes) {
+// The least of 8, 4, 2 and 1 eighths at which both sides stay at least `least_side`; 0: the whole size.
+unsigned jpeg_eighths(const jpeg_decompress_struct& info, int least_side) {
+  if (least_side <= 0) return 8;
+  for (const unsigned eighths : {1U, 2U, 4U}) {
+    const auto shorter = static_cast<std::int64_t>(std::min(info.image_width, info.image_height));
+    if (shorter * eighths >= 8 * std::int64_t{least_side}) return eighths;
+  }
+  return 8;
+}
+
+bool jpeg_header(JpegSession& session, jpeg_decompress_struct& info, std::string_view bytes, int channels,
+                 int least_side) {
   if (setjmp(session.escape)) return false;
   jpeg_create_decompress(&info);
   jpeg_mem_src(&info, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&info, TRUE);
   const bool four_inks = info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK;
-  info.out_color_space = four_inks ? JCS_CMYK : JCS_EXT_RGBA;
+  info.out_color_space = four_inks ? JCS_CMYK : channels == 4 ? JCS_EXT_RGBA : JCS_RGB;
+  info.scale_num = jpeg_eighths(info, least_side);
+  info.scale_denom = 8;
+  jpeg_calc_output_dimensions(&info);
   return true;
 }
 
@@ -162,7 +178,8 @@ bool jpeg_rows(JpegSession& session, jpeg_decompress_struct& info, std::uint8_t*
   if (setjmp(session.escape)) return false;
   jpeg_start_decompress(&info);
   while (info.output_scanline < info.output_height) {
-    JSAMPROW row = out + static_cast<std::size_t>(info.output_scanline) * info.output_width * 4;
+    JSAMPROW row = out + static_cast<std::size_t>(info.output_scanline) * info.output_width *
+                             static_cast<std::size_t>(info.output_components);
     jpeg_read_scanlines(&info, &row, 1);
   }
   jpeg_finish_decompress(&info);
@@ -179,23 +196,34 @@ struct JpegReader {
   ~JpegReader() { jpeg_destroy_decompress(&info); }
 };
 
-ImageRgba decode_jpeg(std::string_view bytes, std::int64_t max_pixels) {
-  JpegReader reader;
-  check(jpeg_header(reader.session, reader.info, bytes), "JPEG picture: {}", reader.session.reason);
-  check_size("JPEG", reader.info.image_width, reader.info.image_height, max_pixels);
-  ImageRgba image{static_cast<int>(reader.info.image_width), static_cast<int>(reader.info.image_height), {}};
-  image.rgba.resize(static_cast<std::size_t>(image.width) * image.height * 4);
-  check(jpeg_rows(reader.session, reader.info, image.rgba.data()), "JPEG picture: {}", reader.session.reason);
-  if (reader.info.out_color_space == JCS_CMYK) {
-    // Adobe writes inks inverted (255: none); others write them straight.
-    const unsigned flip = reader.info.saw_Adobe_marker ? 0 : 255;
-    for (std::size_t i = 0; i < image.rgba.size(); i += 4) {
-      const unsigned black = image.rgba[i + 3] ^ flip;
-      for (std::size_t c = 0; c < 3; ++c)
-        image.rgba[i + c] = static_cast<std::uint8_t>(((image.rgba[i + c] ^ flip) * black + 127) / 255);
-      image.rgba[i + 3] = 255;
-    }
+struct Pixels {
+  int width = 0, height = 0;
+  std::vector<std::uint8_t> bytes;  // [height, width, channels]
+};
+
+// Adobe writes inks inverted (255: none); others write them straight.
+std::vector<std::uint8_t> from_inks(const std::vector<std::uint8_t>& inks, int channels, bool adobe) {
+  const unsigned flip = adobe ? 0 : 255;
+  std::vector<std::uint8_t> out(inks.size() / 4 * static_cast<std::size_t>(channels), 255);
+  for (std::size_t i = 0, o = 0; i < inks.size(); i += 4, o += static_cast<std::size_t>(channels)) {
+    const unsigned black = inks[i + 3] ^ flip;
+    for (std::size_t c = 0; c < 3; ++c)
+      out[o + c] = static_cast<std::uint8_t>(((inks[i + c] ^ flip) * black + 127) / 255);
   }
+  return out;
+}
+
+// channels: 3, or 4 with an alpha of 255.
+Pixels decode_jpeg(std::string_view bytes, std::int64_t max_pixels, int channels, int least_side) {
+  JpegReader reader;
+  check(jpeg_header(reader.session, reader.info, bytes, channels, least_side), "JPEG picture: {}",
+        reader.session.reason);
+  check_size("JPEG", reader.info.image_width, reader.info.image_height, max_pixels);
+  Pixels image{static_cast<int>(reader.info.output_width), static_cast<int>(reader.info.output_height), {}};
+  const bool inks = reader.info.out_color_space == JCS_CMYK;
+  image.bytes.resize(static_cast<std::size_t>(image.width) * image.height * (inks ? 4 : channels));
+  check(jpeg_rows(reader.session, reader.info, image.bytes.data()), "JPEG picture: {}", reader.session.reason);
+  if (inks) image.bytes = from_inks(image.bytes, channels, reader.info.saw_Adobe_marker);
   return image;
 }
 
@@ -259,15 +287,64 @@ void check_encodable(const Image& image) {
 
 }  // namespace
 
-ImageRgba decode_image_rgba(std::string_view bytes, std::int64_t max_pixels) {
-  using namespace std::string_view_literals;
+namespace {
+
+using namespace std::string_view_literals;
+
+bool is_png(std::string_view bytes) { return bytes.starts_with("\x89PNG\r\n\x1a\n"sv); }
+bool is_jpeg(std::string_view bytes) { return bytes.starts_with("\xff\xd8\xff"sv); }
+bool is_webp(std::string_view bytes) {
+  return bytes.size() >= 12 && bytes.starts_with("RIFF"sv) && bytes.substr(8, 4) == "WEBP"sv;
+}
+
+[[noreturn]] void fail_unknown(std::string_view bytes) {
   check(!bytes.empty(), "the picture is empty (0 bytes)");
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return decode_png(bytes, max_pixels);
-  if (bytes.starts_with("\xff\xd8\xff"sv)) return decode_jpeg(bytes, max_pixels);
-  if (bytes.size() >= 12 && bytes.starts_with("RIFF"sv) && bytes.substr(8, 4) == "WEBP"sv)
-    return decode_webp(bytes, max_pixels);
   fail("the picture is neither JPEG, PNG nor WebP (its {} bytes start with {:02x} {:02x})", bytes.size(),
        static_cast<unsigned char>(bytes[0]), bytes.size() > 1 ? static_cast<unsigned char>(bytes[1]) : 0);
+}
+
+}  // namespace
+
+ImageRgba decode_image_rgba(std::string_view bytes, std::int64_t max_pixels) {
+  if (is_png(bytes)) return decode_png(bytes, max_pixels);
+  if (is_webp(bytes)) return decode_webp(bytes, max_pixels);
+  if (!is_jpeg(bytes)) fail_unknown(bytes);
+  Pixels pixels = decode_jpeg(bytes, max_pixels, 4, 0);
+  return {pixels.width, pixels.height, std::move(pixels.bytes)};
+}
+
+Image decode_image_reduced(std::string_view bytes, int least_side, std::int64_t max_pixels) {
+  Image image;
+  if (is_jpeg(bytes)) {  // has no alpha to be composited
+    Pixels pixels = decode_jpeg(bytes, max_pixels, 3, least_side);
+    image.width = pixels.width;
+    image.height = pixels.height;
+    image.rgb = std::move(pixels.bytes);
+    return image;
+  }
+  const ImageRgba with_alpha = decode_image_rgba(bytes, max_pixels);
+  image = Image(with_alpha.width, with_alpha.height);
+  composite(image, with_alpha, 0, 0);
+  return image;
+}
+
+Image decode_image(std::string_view bytes, std::int64_t max_pixels) {
+  return decode_image_reduced(bytes, 0, max_pixels);
+}
+
+void check_image_ends(std::string_view bytes) {
+  if (is_png(bytes)) {
+    check(bytes.ends_with("IEND\xae\x42\x60\x82"sv), "PNG picture: the file is truncated");
+  } else if (is_webp(bytes)) {
+    std::uint32_t size = 0;
+    std::memcpy(&size, bytes.data() + 4, sizeof size);
+    check(std::uint64_t{size} + 8 <= bytes.size(), "WebP picture: the file is truncated");
+  } else if (is_jpeg(bytes)) {
+    const std::size_t end = bytes.find_last_not_of('\0');  // some writers pad
+    check(bytes.substr(0, end + 1).ends_with("\xff\xd9"sv), "JPEG picture: the file is truncated");
+  } else {
+    fail_unknown(bytes);
+  }
 }
 
 std::string encode_png(const Image& image, int level) {

@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/random.hpp"
+#include "io/image_resize.hpp"
 
 namespace skymm {
 namespace {
@@ -13,17 +14,11 @@ constexpr std::uint32_t for_augmentation = 0x41554700;  // Philox counter word; 
 constexpr int max_shift = 4;
 constexpr float brightness = 0.05F, contrast = 0.1F;
 
-Image centre(const Image& image, int size) {
-  Image out(size, size);
-  const int x0 = (image.width - size) / 2, y0 = (image.height - size) / 2;
-  for (int y = 0; y < size; ++y) std::copy_n(image.at(x0, y0 + y), size * 3, out.at(0, y));
-  return out;
-}
-
 Image crop_to(const Image& image, int size) {
   const double scale = static_cast<double>(size) / std::min(image.width, image.height);
   const auto scaled = [&](int side) { return std::max(size, static_cast<int>(side * scale)); };
-  return centre(resize_bicubic(image, scaled(image.width), scaled(image.height)), size);
+  const int width = scaled(image.width), height = scaled(image.height);
+  return resize_bicubic_window(image, width, height, {(width - size) / 2, (height - size) / 2, size, size});
 }
 
 Image pad_to(const Image& image, const ImageSpec& spec) {
@@ -46,7 +41,7 @@ Fit parse_fit(std::string_view name) {
 }
 
 std::vector<float> load_pixels(std::string_view bytes, const ImageSpec& spec) {
-  Image image = decode_image(bytes);
+  Image image = decode_image_reduced(bytes, spec.fast_jpeg ? spec.size : 0);
   if (image.width != spec.size || image.height != spec.size) {
     // A strip would be resized to a huge picture before it is cropped.
     const std::int64_t longer = std::max(image.width, image.height), shorter = std::min(image.width, image.height);

@@ -37,6 +37,9 @@ class SampleSource {
   // Throws Error where the sample is damaged.
   virtual Sample read(std::int64_t index) const = 0;
   virtual Language language(std::int64_t) const { return Language::none; }
+  // How many samples are of a language, and which is the k-th of them (from 0). A large source knows without looking.
+  virtual std::int64_t count(Language of) const;
+  virtual std::int64_t find(Language of, std::int64_t k) const;
   // A cheap measure of the sample's length (bytes of text, pictures), by which work is dealt out evenly.
   struct Extent {
     std::int64_t text_bytes = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -20,6 +19,19 @@ constexpr std::uint32_t for_permutation = 0x5045524D, for_negatives = 0x4E454741
 std::uint64_t low_bits(int n) { return (std::uint64_t{1} << n) - 1; }
 
 }  // namespace
+
+std::int64_t SampleSource::count(Language of) const {
+  std::int64_t found = 0;
+  for (std::int64_t i = 0; i < size(); ++i) found += language(i) == of;
+  return found;
+}
+
+std::int64_t SampleSource::find(Language of, std::int64_t k) const {
+  for (std::int64_t i = 0; i < size(); ++i) {
+    if (language(i) == of && k-- == 0) return i;
+  }
+  fail("there is no such sample of that language");
+}
 
 Permutation::Permutation(std::int64_t n, std::uint64_t key, std::uint64_t stream)
     : n_(n), key_(key), stream_(stream), half_bits_((std::bit_width(static_cast<std::uint64_t>(n - 1)) + 1) / 2) {
@@ -68,24 +80,24 @@ void Mixture::add_streams(const MixtureOptions& options) {
       std::any_of(languages.begin(), languages.end(), [&](double weight) { return weight != languages[0]; });
   if (!by_language && options.source_weights.empty()) {
     check(languages[0] > 0, "no sample can be drawn: the weight of every language is zero");
-    streams_.push_back({{}, begins_.back(), 1.0});
+    streams_.push_back({.size = begins_.back(), .share = 1.0});
     return;
   }
-  check(begins_.back() <= std::numeric_limits<std::uint32_t>::max(), "weighted data sets hold at most 2^32 samples");
   for (std::size_t s = 0; s < sources_.size(); ++s) {
-    const std::int64_t begin = begins_[s], size = begins_[s + 1] - begin;
+    const std::int64_t size = begins_[s + 1] - begins_[s];
     if (size == 0) continue;
     const double natural = static_cast<double>(size) / static_cast<double>(begins_.back());
     const double share = options.source_weights.empty() ? natural : options.source_weights[s];
-    std::array<Stream, 3> by;
-    for (std::int64_t i = 0; i < size; ++i) {
-      const auto language = by_language ? static_cast<std::size_t>(sources_[s]->language(i)) : 0;
-      by[language].indices.push_back(static_cast<std::uint32_t>(begin + i));
+    const auto add = [&](std::optional<Language> language, std::int64_t count, double weight) {
+      const double part = share * weight * static_cast<double>(count) / static_cast<double>(size);
+      if (part > 0) streams_.push_back({static_cast<int>(s), language, count, part});
+    };
+    if (!by_language) {
+      add(std::nullopt, size, languages[0]);
+      continue;
     }
-    for (std::size_t l = 0; l < by.size(); ++l) {
-      by[l].size = static_cast<std::int64_t>(by[l].indices.size());
-      by[l].share = share * languages[l] * static_cast<double>(by[l].size) / static_cast<double>(size);
-      if (by[l].share > 0) streams_.push_back(std::move(by[l]));
+    for (const Language language : {Language::none, Language::english, Language::chinese}) {
+      add(language, sources_[s]->count(language), languages[static_cast<std::size_t>(language)]);
     }
   }
 }
@@ -140,7 +152,10 @@ Draw Mixture::draw(std::size_t number, std::int64_t position) const {
   if (shuffle_)
     i = Permutation(stream.size, seed_,
                     static_cast<std::uint64_t>(number) << 40 | static_cast<std::uint64_t>(epoch))(i);
-  if (!stream.indices.empty()) i = stream.indices[static_cast<std::size_t>(i)];
+  if (stream.source >= 0) {
+    const SampleSource& source = *sources_[static_cast<std::size_t>(stream.source)];
+    return {stream.source, stream.language ? source.find(*stream.language, i) : i, epoch};
+  }
   const auto source = std::upper_bound(begins_.begin(), begins_.end(), i) - begins_.begin() - 1;
   return {static_cast<int>(source), i - begins_[static_cast<std::size_t>(source)], epoch};
 }

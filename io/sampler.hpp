@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "io/sample.hpp"
@@ -54,7 +55,8 @@ class Mixture {
 
  private:
   struct Stream {
-    std::vector<std::uint32_t> indices;  // into all samples, one source after the other; empty: all of [0, size)
+    int source = -1;                        // -1: all sources, one after the other
+    std::optional<Language> language = {};  // of which its samples are; none: of all
     std::int64_t size = 0;
     double share = 0;
     std::int64_t slots = 0;  // of a block of places

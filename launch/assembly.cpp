@@ -81,6 +81,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   const MultimodalConfig model = model_config(config, pretrained);
   assembly.tokenizer = std::move(tokenizer);
   assembly.images = pretrained.images;
+  assembly.images.fast_jpeg = config.data.fast_jpeg;
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);

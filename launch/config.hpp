@@ -54,7 +54,7 @@ struct DataConfig {
   int max_length = 512;
   double english_weight = 1, chinese_weight = 1;
   double negatives = 1;
-  bool augment = true;
+  bool augment = true, fast_jpeg = false;
   int workers = 1;
 };
 

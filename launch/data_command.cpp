@@ -8,9 +8,12 @@
 
 #include "io/dataset.hpp"
 #include "io/file.hpp"
+#include "io/manifest.hpp"
 #include "io/picturebook/picturebook.hpp"
 #include "io/tokenizer.hpp"
 #include "launch/command.hpp"
+#include "launch/derive_command.hpp"
+#include "launch/import_command.hpp"
 #include "launch/options.hpp"
 
 namespace skymm {
@@ -93,6 +96,7 @@ int build_tokenizer_command(const Words& arguments) {
 int build_command(const Words& arguments) {
   static const std::vector<Command> sets = {
       {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command},
+      {"negatives", "questions about what is and is not in a set's pictures", build_negatives_command},
       {"tokenizer", "a SentencePiece tokenizer of a text", build_tokenizer_command}};
   return dispatch("skymm data build", "Makes a data set.", sets, arguments);
 }
@@ -100,11 +104,11 @@ int build_command(const Words& arguments) {
 // ---- inspect and verify
 // ----------------------------------------------------------------------------------------------
 
-// A data set, or all those in a folder.
+// A data set, or all those in a folder that is none itself.
 std::vector<std::string> files_of(const std::string& path) {
   namespace fs = std::filesystem;
   check(fs::exists(path), "there is no data set {}", path);
-  if (!fs::is_directory(path)) return {path};
+  if (!fs::is_directory(path) || fs::exists(fs::path(path) / manifest_name)) return {path};
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(path)) {
     if (entry.path().extension() == ".h5") files.push_back(entry.path().string());
@@ -155,13 +159,15 @@ void print_sample(const Dataset& dataset, std::int64_t index) {
 }
 
 void inspect(const Dataset& dataset, std::int64_t samples) {
-  print("{}\n  {} samples, {} different pictures\n", dataset.path(), dataset.size(), dataset.image_count());
+  print("{}\n  {} samples, {} different pictures{}\n", dataset.path(), dataset.size(), dataset.image_count(),
+        dataset.shard_count() == 1 ? "" : fmt::format(", in {} shards", dataset.shard_count()));
   print("  made by {}\n", dataset.provenance());
   Counts languages, sources, tasks, polarities;
-  for (std::int64_t i = 0; i < dataset.size(); ++i) {
-    ++languages[name_of(dataset.language(i))];
-    ++sources[std::string(dataset.source(i))];
+  for (const Language language : {Language::none, Language::english, Language::chinese}) {
+    const std::int64_t count = dataset.count(language, dataset.size());
+    if (count > 0) languages[name_of(language)] = count;
   }
+  sources = dataset.source_counts();
   // Of a large set, samples at even distances.
   const std::int64_t step = std::max<std::int64_t>(1, (dataset.size() + most_counted - 1) / most_counted);
   for (std::int64_t i = 0; i < dataset.size(); i += step) {
@@ -200,9 +206,9 @@ int verify_command(const Words& arguments) {
   const Arguments given = parse_arguments("skymm data verify", {}, arguments, 1);
   if (given.help) {
     print(
-        "skymm data verify PATH\n\nReads every byte of a data set (or of each in a folder) and compares checksums. "
-        "Ends "
-        "with 1 where one is damaged.\n");
+        "skymm data verify PATH\n\nReads every byte of a data set (or of each in a folder), names each damaged shard "
+        "and\n"
+        "what is damaged in it. Ends with 1 where one is.\n");
     return 0;
   }
   if (given.positional.empty()) fail_usage("skymm data verify: which data set? Give a file or a folder");
@@ -210,8 +216,12 @@ int verify_command(const Words& arguments) {
   for (const std::string& file : files_of(given.positional.front())) {
     try {
       const Dataset dataset(file);
-      dataset.verify();
-      print("{}: {} samples, {} pictures, all whole\n", file, dataset.size(), dataset.image_count());
+      const std::vector<std::string> damage = dataset.find_damage();
+      for (const std::string& what : damage) print("{}: DAMAGED: {}\n", file, what);
+      damaged += !damage.empty();
+      if (damage.empty()) {
+        print("{}: {} samples, {} pictures, all whole\n", file, dataset.size(), dataset.image_count());
+      }
     } catch (const Error& error) {
       ++damaged;
       print("{}: DAMAGED: {}\n", file, error.message());
@@ -225,6 +235,8 @@ int verify_command(const Words& arguments) {
 int data_command(const std::vector<std::string>& arguments) {
   static const std::vector<Command> verbs = {
       {"build", "make a data set", build_command},
+      {"import", "bring in a data set of another project", import_command},
+      {"translate", "copy a set into the other language, of translations that exist", translate_command},
       {"inspect", "say what a data set holds, and show samples", inspect_command},
       {"verify", "read every byte and compare checksums", verify_command},
   };

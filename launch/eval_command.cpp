@@ -5,12 +5,11 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "core/log.hpp"
 #include "io/dataset.hpp"
-#include "io/file.hpp"
 #include "launch/answer_accuracy.hpp"
 #include "launch/caption_names.hpp"
 #include "launch/command.hpp"
+#include "launch/evaluation.hpp"
 #include "launch/mme_answers.hpp"
 #include "launch/options.hpp"
 #include "parallel/communicator.hpp"
@@ -23,28 +22,9 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Words = std::vector<std::string>;
 
-constexpr int mme_samples = 24;  // questions with answers that mme.json shows of each language
 constexpr Language languages[] = {Language::english, Language::chinese};
 
 const char* code_of(Language language) { return language == Language::chinese ? "zh" : "en"; }
-
-// Text that comes from file names may be no UTF-8.
-std::string dumped(const json& value) { return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n"; }
-
-void write_figures(const std::string& run, const std::string& name, const json& figures) {
-  fs::create_directories(run + "/eval");
-  const std::string path = fmt::format("{}/eval/{}.json", run, name);
-  write_file(path, dumped(figures));
-  log::info("the figures are in {}", path);
-}
-
-Run open(const std::string& dir, bool needs_eyes) {
-  Run run = open_run(dir);
-  apply_process_options(run.config.run);
-  check(!needs_eyes || run.config.model.vision != "none",
-        "the run in {} has no vision model (model.vision is none): it cannot be asked about pictures", dir);
-  return run;
-}
 
 // ---- mme
 
@@ -91,9 +71,8 @@ json figures_of(const std::vector<MmeScore>& scores) {
   return figures;
 }
 
-// Questions spread evenly over all tasks.
 json samples_of(const std::vector<MmeTask>& tasks, const std::vector<std::vector<MmeResult>>& results) {
-  json all = json::array(), chosen = json::array();
+  json all = json::array();
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     for (std::size_t q = 0; q < results[t].size(); ++q) {
       all.push_back({{"task", tasks[t].name},
@@ -103,9 +82,7 @@ json samples_of(const std::vector<MmeTask>& tasks, const std::vector<std::vector
                      {"answer", results[t][q].response}});
     }
   }
-  const std::size_t n = std::min<std::size_t>(mme_samples, all.size());
-  for (std::size_t i = 0; i < n; ++i) chosen.push_back(all[i * all.size() / n]);
-  return chosen;
+  return shown_samples(all);
 }
 
 int score_result_files(const std::string& dir) {
@@ -135,7 +112,7 @@ int eval_mme(const Arguments& arguments) {
     }
     sets.emplace_back(set.language, std::move(tasks));
   }
-  Run run = open(dir, true);
+  Run run = open_to_evaluate(dir, true);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (auto& [language, tasks] : sets) {
     const std::vector<std::vector<MmeResult>> results = answer_mme(run, *ranks, tasks);
@@ -228,7 +205,7 @@ int eval_scenes(const Arguments& arguments) {
   const std::string dir = arguments.required("run");
   const std::int64_t scenes = arguments.get("scenes", parse_positive, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
-  Run run = open(dir, false);
+  Run run = open_to_evaluate(dir, false);
   const std::vector<Sample> mine = share_of(held_out_scene_texts(static_cast<int>(scenes), turns, seed), *ranks);
   report_answers(run, *ranks, mine, dir, "scenes", {{"run", dir}, {"scenes", scenes}});
   return 0;
@@ -255,7 +232,7 @@ int eval_answers(const Arguments& arguments) {
                      skip = arguments.get("skip", parse_count, std::int64_t{0});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, skip, limit, *ranks);
-  Run run = open(dir, has_pictures(mine));
+  Run run = open_to_evaluate(dir, has_pictures(mine));
   report_answers(run, *ranks, mine, dir, "answers", {{"run", dir}, {"data", data}, {"skip", skip}, {"limit", limit}});
   return 0;
 }
@@ -267,7 +244,7 @@ int eval_names(const Arguments& arguments) {
   const std::int64_t limit = arguments.get("limit", parse_count, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, 0, limit, *ranks);
-  Run run = open(dir, true);
+  Run run = open_to_evaluate(dir, true);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (const Language language : languages) {
     const CaptionNames own = caption_names(run, mine, language);
@@ -293,21 +270,6 @@ int eval_names(const Arguments& arguments) {
 }
 
 // ---- the commands
-
-constexpr Flag run_flag = {"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"};
-
-// Parses, helps or runs.
-int evaluate(const char* name, const char* help, const std::vector<Flag>& flags, const Words& words,
-             int (*run)(const Arguments&)) {
-  const Arguments arguments = parse_arguments(fmt::format("skymm eval {}", name), flags, words, 0);
-  if (arguments.help) {
-    std::printf("%s\n%s", help, flags_help(flags).c_str());
-    return 0;
-  }
-  const int code = run(arguments);
-  std::fflush(stdout);
-  return code;
-}
 
 int mme_command(const Words& words) {
   return evaluate(
@@ -368,6 +330,8 @@ int names_command(const Words& words) {
 int eval_command(const Words& arguments) {
   static const std::vector<Command> table = {
       {"mme", "MME's yes/no questions about pictures", mme_command},
+      {"mmbench", "MMBench's multiple-choice questions, every rotation", mmbench_command},
+      {"pope", "POPE's yes/no questions about objects: hallucination", pope_command},
       {"scenes", "text-only questions about held-out scenes", scenes_command},
       {"answers", "the questions of a data set, word for word", answers_command},
       {"names", "the things that captions name", names_command},

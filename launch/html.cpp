@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.hpp"
+#include "io/base64.hpp"
 #include "io/image.hpp"
 #include "io/utf8.hpp"
 
@@ -65,25 +66,12 @@ std::string escape_html(std::string_view text) {
   return escaped;
 }
 
-std::string base64(std::string_view bytes) {
-  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::size_t n = std::min<std::size_t>(3, bytes.size() - i);
-    unsigned group = 0;
-    for (std::size_t j = 0; j < 3; ++j) group = group << 8 | (j < n ? static_cast<unsigned char>(bytes[i + j]) : 0U);
-    for (std::size_t j = 0; j < 4; ++j) text += j <= n ? digits[group >> (18 - 6 * j) & 63] : '=';
-  }
-  return text;
-}
-
 std::string image_source(const std::string& bytes, std::size_t most_bytes) {
   const std::string_view type = media_type(bytes);
   if (type.empty()) return "";
-  if (bytes.size() <= most_bytes) return fmt::format("data:{};base64,{}", type, base64(bytes));
+  if (bytes.size() <= most_bytes) return fmt::format("data:{};base64,{}", type, encode_base64(bytes));
   try {
-    return "data:image/jpeg;base64," + base64(shrunk(bytes));
+    return "data:image/jpeg;base64," + encode_base64(shrunk(bytes));
   } catch (const Error&) {
     return "";
   }

@@ -10,8 +10,6 @@ namespace skymm {
 // For element text and quoted attributes. What is no UTF-8, and control characters, become U+FFFD.
 std::string escape_html(std::string_view text);
 
-std::string base64(std::string_view bytes);
-
 // <img> source of a PNG, JPEG or WebP that holds the picture itself; "" where the bytes are none of these. Pictures of
 // more than `most_bytes` are shrunk to 512 pixels a side, and are left out ("") where they cannot be decoded.
 std::string image_source(const std::string& bytes, std::size_t most_bytes = 150'000);

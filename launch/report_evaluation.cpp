@@ -137,6 +137,22 @@ void add_gates(ReportData& report, const std::string& run_dir, const std::string
                                          of.at("recall"), "", of.at("present")));
     }
   });
+  with_evaluation(report, run_dir, "pope", [&](const json& figures) {
+    for (const json& split : figures.at("splits")) {
+      const std::string group = label + ": POPE, " + split.at("split").get<std::string>();
+      for (const char* name : {"accuracy", "precision", "recall", "f1", "yes_ratio"}) {
+        report.figures.push_back(figure_of(group, name, split.at(name), "", split.at("questions")));
+      }
+    }
+  });
+  with_evaluation(report, run_dir, "mmbench", [&](const json& figures) {
+    const std::string group = label + ": MMBench, circular";
+    for (const json& l2 : figures.at("l2")) {
+      report.figures.push_back(figure_of(group, l2.at("name"), l2.at("accuracy"), "", l2.at("questions")));
+    }
+    const json& all = figures.at("all");
+    report.figures.push_back(figure_of(group, "all", all.at("accuracy"), "", all.at("questions")));
+  });
   with_evaluation(report, run_dir, "answers", [&](const json& figures) {
     add_kinds(report, figures, label + ": answers right word for word", "");
   });

@@ -46,7 +46,8 @@ struct Outcome {
 // Runs a program without a shell, in `folder`; output is what it wrote to either stream.
 Outcome run(const std::vector<std::string>& words, const std::string& folder) {
   int pipe_ends[2];
-  check(::pipe2(pipe_ends, O_CLOEXEC) == 0, "pipe: {}", std::strerror(errno));
+  const bool piped = ::pipe2(pipe_ends, O_CLOEXEC) == 0;
+  check(piped, "pipe: {}", std::strerror(errno));
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());

@@ -218,6 +218,22 @@ TEST_F(DatasetTest, DamagedHeaderAndIndexAreFound) {
   EXPECT_THAT(message_of([&] { Dataset set(path); }), HasSubstr("index is damaged"));
 }
 
+TEST_F(DatasetTest, FirstVersionIsStillRead) {
+  const Dataset set(SKYMM_SOURCE_DIR "/tests/golden/dataset_version1.h5");
+  ASSERT_EQ(set.size(), 6);
+  EXPECT_EQ(set.image_count(), 3);
+  EXPECT_EQ(set.read(3).images[0], std::string(101, 'b'));
+  EXPECT_EQ(set.count(Language::chinese, 6), 3);
+  set.verify();
+}
+
+TEST_F(DatasetTest, FailedRenameGivesTheSystemsReason) {
+  fs::create_directories(path);  // a folder of that name: a file cannot take its place
+  errno = 0;
+  const std::string message = message_of([&] { write(1); });
+  EXPECT_THAT(message, AllOf(HasSubstr("writing data set " + path), HasSubstr("Is a directory")));
+}
+
 TEST_F(DatasetTest, BadSamplesAreRefused) {
   DatasetWriter writer(path);
   Sample s = make(0);

@@ -5,6 +5,8 @@
 #include <webp/encode.h>
 
 #include "core/error.hpp"
+#include "io/image_resize.hpp"
+#include "support/golden.hpp"
 
 namespace skymm {
 namespace {
@@ -131,6 +133,53 @@ TEST(Image, ResizeShrinksWithAWidenedKernel) {
   }
   EXPECT_EQ(resize_bicubic(Image(9, 7, {7, 8, 9}), 4, 5).rgb, Image(4, 5, {7, 8, 9}).rgb);
   EXPECT_EQ(resize_bicubic(line, 16, 1).rgb, line.rgb);
+}
+
+TEST(Image, ResizesAsPil) {
+  const testing::Golden golden("resize");
+  ASSERT_EQ(golden.tensors().size(), 8U);
+  for (const auto& [name, expected] : golden.tensors()) {
+    int w = 0, h = 0, to_w = 0, to_h = 0;
+    ASSERT_EQ(std::sscanf(name.c_str(), "%dx%d.%dx%d", &w, &h, &to_w, &to_h), 4);
+    Image image(w, h);
+    for (std::size_t i = 0; i < image.rgb.size(); ++i) {
+      image.rgb[i] = static_cast<std::uint8_t>(i * 7 + i / 99 * 31 + i * i / 1000 * 57);
+    }
+    const Image resized = resize_bicubic(image, to_w, to_h);
+    const Window window{to_w / 3, to_h / 4, to_w - to_w / 2, to_h - to_h / 2};
+    const Image part = resize_bicubic_window(image, to_w, to_h, window);
+    for (int y = 0; y < part.height; ++y) {
+      for (int x = 0; x < 3 * part.width; ++x) {
+        EXPECT_EQ(part.at(0, y)[x], resized.at(window.x, window.y + y)[x]) << name;
+      }
+    }
+    EXPECT_EQ(std::vector<double>(resized.rgb.begin(), resized.rgb.end()), golden.values(name)) << name;
+  }
+}
+
+// Halves, quarters and eighths of a JPEG, as far as they are large enough; close to the whole one made small.
+TEST(Image, ReducedJpegs) {
+  const Image image = ramp(160, 120);
+  const std::string jpeg = encode_jpeg(image, 95), png = encode_png(image);
+  for (const auto& [least, width] : {std::pair{121, 160}, {61, 160}, {60, 80}, {31, 80}, {30, 40}, {15, 20}, {1, 20}}) {
+    const Image reduced = decode_image_reduced(jpeg, least);
+    ASSERT_EQ(reduced.width, width) << least;
+    ASSERT_EQ(reduced.height, width * 3 / 4);
+    const Image small = resize_bicubic(decode_image(jpeg), reduced.width, reduced.height);
+    double difference = 0;
+    for (std::size_t i = 0; i < small.rgb.size(); ++i) difference += std::abs(small.rgb[i] - reduced.rgb[i]);
+    EXPECT_LT(difference / static_cast<double>(small.rgb.size()), 6) << least;
+    EXPECT_EQ(decode_image_reduced(png, least).rgb, image.rgb);
+  }
+  for (std::size_t n = 0; n < jpeg.size(); n += 97) {
+    EXPECT_THROW(decode_image_reduced(std::string_view(jpeg).substr(0, n), 1), Error) << n;
+    EXPECT_THROW(check_image_ends(std::string_view(jpeg).substr(0, n)), Error) << n;
+  }
+  for (std::size_t n = 0; n < png.size(); n += 97) {
+    EXPECT_THROW(check_image_ends(std::string_view(png).substr(0, n)), Error) << n;
+  }
+  check_image_ends(jpeg);
+  check_image_ends(png);
 }
 
 TEST(Image, ResizeTreatsRowsAsColumns) {

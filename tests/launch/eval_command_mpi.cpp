@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "io/base64.hpp"
 #include "launch/eval_command.hpp"
 #include "launch/mme_answers.hpp"
 #include "parallel/gather_text.hpp"
@@ -77,6 +79,46 @@ TEST(EvalCommand, RunsOnSeveralRanks) {
   std::int64_t asked = 0;
   for (const auto& kind : scenes.at("kinds")) asked += kind.at("asked").get<std::int64_t>();
   EXPECT_EQ(asked, 2 * 10);
+}
+
+TEST(EvalCommand, AsksMmbenchAndPopeOverTheRanks) {
+  const SharedFolder folder;
+  prepare(folder);
+  if (ranks().rank() == 0) {
+    std::string rows = "index\tquestion\thint\tA\tB\tC\tanswer\tcategory\timage\tl2-category\n", lines;
+    for (int i = 0; i < 3; ++i) {
+      rows += fmt::format("{}\tWhat is it?\tnan\tpanda\tdumpling\tkite\tB\tthing\t{}\t{}\n", i,
+                          encode_base64(tiny_picture(i)), i == 0 ? "LR" : "CP");
+      write_file(folder.file(fmt::format("{}.png", i)), tiny_picture(i));
+      for (const char* label : {"yes", "no"}) {
+        lines +=
+            fmt::format(R"({{"question_id": {0}, "image": "{0}.png", "text": "Is there a kite?", "label": "{1}"}})", i,
+                        label) +
+            "\n";
+      }
+    }
+    write_file(folder.file("mmbench.tsv"), rows);
+    write_file(folder.file("pope_popular.json"), lines);
+  }
+  ranks().barrier();
+  EXPECT_EQ(
+      eval_command({"mmbench", "--run", folder.file("run"), "--data", folder.file("mmbench.tsv"), "--tokens", "2"}), 0);
+  EXPECT_EQ(eval_command({"pope", "--run", folder.file("run"), "--data", folder.file("pope_popular.json"), "--images",
+                          folder.file("."), "--after", " Please answer yes or no."}),
+            0);
+  ranks().barrier();
+  const auto mmbench = nlohmann::json::parse(read_file(folder.file("run/eval/mmbench.json")));
+  EXPECT_EQ(mmbench.at("all").at("questions"), 3);
+  EXPECT_EQ(mmbench.at("all").at("rotations"), 9);
+  EXPECT_EQ(mmbench.at("l2").size(), 2U);
+  EXPECT_EQ(mmbench.at("l2").at(0).at("name"), "CP");
+  const std::string answers = read_file(folder.file("run/eval/mmbench.tsv"));
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), '\n'), 10);
+  const auto pope = nlohmann::json::parse(read_file(folder.file("run/eval/pope.json"))).at("splits").at(0);
+  EXPECT_EQ(pope.at("split"), "popular");
+  EXPECT_EQ(pope.at("questions"), 6);
+  // The same picture and question, once with each label: one of the two is right.
+  EXPECT_DOUBLE_EQ(pope.at("accuracy").get<double>(), 0.5);
 }
 
 }  // namespace

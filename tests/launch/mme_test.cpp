@@ -76,6 +76,61 @@ TEST(MmeScore, SumsPerceptionAndCognition) {
   EXPECT_THAT(format_mme(scores), AllOf(HasSubstr("150.0 of 400 (2 of 10 tasks)"), HasSubstr("rule: official")));
 }
 
+// As many pictures as MME has, answers in all the wordings that the rule tells apart; the sums are counted here by the
+// way the answers were made.
+TEST(MmeScore, FullSizeSetFollowsTheRuleExactly) {
+  const std::vector<std::pair<std::string, int>> tasks = {{"existence", 30},
+                                                          {"count", 30},
+                                                          {"position", 30},
+                                                          {"color", 30},
+                                                          {"posters", 147},
+                                                          {"celebrity", 170},
+                                                          {"scene", 200},
+                                                          {"landmark", 200},
+                                                          {"artwork", 200},
+                                                          {"OCR", 20},
+                                                          {"commonsense_reasoning", 70},
+                                                          {"numerical_calculation", 20},
+                                                          {"text_translation", 20},
+                                                          {"code_reasoning", 20}};
+  const std::vector<std::string> as_yes = {"Yes.", "yes", "YES", " Yes", "Yes, there is", "yes no"};
+  const std::vector<std::string> as_no = {"no, ...", "No", "NO.", "not sure", "know", " no", "None"};
+  const std::vector<std::string> as_other = {"", "  yes", "maybe", "是", "否", "The answer is yes", "unknown", "   no"};
+  const TemporaryFolder folder;
+  int questions = 0, pictures = 0;
+  double perception = 0, cognition = 0;
+  for (std::size_t t = 0; t < tasks.size(); ++t) {
+    const auto& [name, count] = tasks[t];
+    std::vector<MmeResult> results;
+    int right = 0, both = 0;
+    for (int i = 0; i < count; ++i) {
+      // 0 right, 1 the opposite, 2 other.
+      const int kinds[] = {(i * 7 + static_cast<int>(t)) % 5 < 3 ? 0 : i % 2 + 1,
+                           (i * 3) % 4 < 2 ? 0 : (i + 1) % 2 + 1};
+      for (int q = 0; q < 2; ++q) {
+        const bool says_yes = (q == 0) == (kinds[q] == 0);
+        const auto& wordings = kinds[q] == 2 ? as_other : says_yes ? as_yes : as_no;
+        results.push_back(
+            {std::to_string(i), "?", q == 0 ? "Yes" : "No", wordings[static_cast<std::size_t>(i) % wordings.size()]});
+        right += kinds[q] == 0;
+      }
+      both += kinds[0] == 0 && kinds[1] == 0;
+    }
+    write_mme_results(folder.file(name + ".txt"), results);
+    questions += 2 * count, pictures += count;
+    const double score = 100.0 * right / (2.0 * count) + 100.0 * both / count;
+    (t < 10 ? perception : cognition) += score;
+    EXPECT_NEAR(score_mme(name, results).score(), score, 1e-9) << name;
+  }
+  const std::vector<MmeScore> scores = score_mme_folder(folder.path());
+  EXPECT_EQ(total_mme(scores).questions, questions);
+  EXPECT_EQ(questions, 2374);
+  EXPECT_EQ(pictures, 1187);
+  EXPECT_NEAR(sum_mme(scores, MmeGroup::perception).score, perception, 1e-9);
+  EXPECT_NEAR(sum_mme(scores, MmeGroup::cognition).score, cognition, 1e-9);
+  EXPECT_EQ(sum_mme(scores, MmeGroup::perception).tasks, 10);
+}
+
 class MmeFolder : public ::testing::Test {
  protected:
   std::string error() const {

@@ -9,6 +9,7 @@
 #include <pugixml.hpp>
 #include <regex>
 
+#include "io/base64.hpp"
 #include "io/file.hpp"
 #include "io/image.hpp"
 #include "launch/html.hpp"
@@ -85,11 +86,11 @@ TEST(Html, EscapesWhatMarkupWouldTake) {
 }
 
 TEST(Html, EncodesBase64) {  // RFC 4648, section 10
-  EXPECT_EQ(base64(""), "");
-  EXPECT_EQ(base64("f"), "Zg==");
-  EXPECT_EQ(base64("fo"), "Zm8=");
-  EXPECT_EQ(base64("foobar"), "Zm9vYmFy");
-  EXPECT_EQ(base64("\xff\xfe\xfd"), "//79");
+  EXPECT_EQ(encode_base64(""), "");
+  EXPECT_EQ(encode_base64("f"), "Zg==");
+  EXPECT_EQ(encode_base64("fo"), "Zm8=");
+  EXPECT_EQ(encode_base64("foobar"), "Zm9vYmFy");
+  EXPECT_EQ(encode_base64("\xff\xfe\xfd"), "//79");
 }
 
 TEST(Html, WritesNumbersForPeople) {

@@ -1,0 +1,222 @@
+#include "io/import/import.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/error.hpp"
+#include "io/dataset_shard.hpp"
+#include "io/file.hpp"
+#include "io/import/duplicates.hpp"
+#include "io/import/pipeline.hpp"
+#include "io/import/shards.hpp"
+#include "io/manifest.hpp"
+#include "io/shard_writer.hpp"
+
+namespace skymm {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+const ImportFormat& format_of(const std::string& name) {
+  const auto& formats = import_formats();
+  const auto found = std::ranges::find(formats, name, [](const ImportFormat& f) { return std::string(f.name); });
+  check(found != formats.end(), "'{}' is no format of data sets", name);
+  return *found;
+}
+
+std::int64_t size_of(const std::string& input) {
+  std::error_code error;
+  if (fs::is_directory(input, error)) return 0;
+  const std::uintmax_t bytes = fs::file_size(input, error);
+  check(!error, "the input {} cannot be read: {}", input, error.message());
+  return static_cast<std::int64_t>(bytes);
+}
+
+// What decides the samples and the shards: an import goes on only where it is the same.
+json description_of(const ImportOptions& options) {
+  json inputs = json::array();
+  for (const std::string& input : options.inputs) {
+    inputs.push_back({{"path", fs::absolute(input).lexically_normal().string()}, {"bytes", size_of(input)}});
+  }
+  const ColumnNames& names = options.columns;
+  return {{"format", options.format},
+          {"inputs", std::move(inputs)},
+          {"images", options.images},
+          {"columns", {names.image, names.caption, names.question, names.answer, names.id}},
+          {"check", options.check == PictureCheck::full ? "full" : "quick"},
+          {"language", options.language ? static_cast<int>(*options.language) : -1},
+          {"source", options.source},
+          {"duplicates", options.drop_duplicates ? "drop" : "keep"},
+          {"shard_bytes", options.shard_bytes}};
+}
+
+void claim_folder(const ImportOptions& options) {
+  std::error_code error;
+  fs::create_directories(options.out, error);
+  check(!error, "cannot make folder {}: {}", options.out, error.message());
+  check(!fs::exists(fs::path(options.out) / manifest_name),
+        "{} holds a data set that is complete; remove it, or choose another folder", options.out);
+  const std::string path = (fs::path(options.out) / "import.json").string(), text = description_of(options).dump(1);
+  if (fs::exists(path)) {
+    check(
+        read_file(path) == text,
+        "{} holds an import of other inputs, or with other options, that was not finished; run that one again, remove "
+        "the folder, or choose another",
+        options.out);
+  } else {
+    check(fs::is_empty(options.out), "{} is not empty; choose an empty folder, or one that does not exist",
+          options.out);
+    write_file(path, text);
+  }
+}
+
+// One rank's share of an import.
+class RankImport {
+ public:
+  RankImport(const ImportOptions& options, int rank, int ranks)
+      : options_(options), format_(format_of(options.format)) {
+    for (std::size_t i = static_cast<std::size_t>(rank); i < options.inputs.size();
+         i += static_cast<std::size_t>(ranks)) {
+      mine_.push_back(i);
+      progress_.all_bytes += size_of(options.inputs[i]);
+    }
+  }
+
+  void run() {
+    for (const std::size_t input : mine_) {
+      import_input(input);
+      done_bytes_ += size_of(options_.inputs[input]);
+    }
+  }
+
+ private:
+  PrepareOptions prepare_options(const std::string& input) const {
+    PrepareOptions prepare;
+    prepare.confined = !options_.images.empty();
+    prepare.images = prepare.confined ? options_.images : fs::path(input).parent_path().string();
+    prepare.check = options_.check;
+    prepare.language = options_.language;
+    prepare.source = options_.source.empty() ? options_.format : options_.source;
+    return prepare;
+  }
+
+  void import_input(std::size_t number) {
+    const std::string& input = options_.inputs[number];
+    progress_.input = input;
+    ImportedShards done = find_imported_shards(options_.out, number);
+    if (done.complete) return;
+    RecordPipeline pipeline(format_.read, input, {options_.images, options_.columns}, prepare_options(input),
+                            done.records, options_.threads);
+    ShardInProgress shard(options_.out, number, done);
+    while (std::optional<Record> record = pipeline.next()) {
+      if (shard.bytes() >= options_.shard_bytes) {
+        shard.finish(false);
+        show(pipeline, true);
+      }
+      const bool good = record->reject == Reject::none;
+      ++(good ? progress_.samples : progress_.rejected);
+      shard.add(input, std::move(*record));
+      show(pipeline, false);
+    }
+    shard.finish(true);
+    show(pipeline, true);
+  }
+
+  void show(const RecordPipeline& pipeline, bool now) {
+    const Clock::time_point time = Clock::now();
+    if (!options_.on_progress || (!now && time - shown_ < std::chrono::seconds(1))) return;
+    shown_ = time;
+    progress_.bytes = done_bytes_ + pipeline.byte();
+    progress_.seconds = std::chrono::duration<double>(time - start_).count();
+    options_.on_progress(progress_);
+  }
+
+  const ImportOptions& options_;
+  const ImportFormat& format_;
+  std::vector<std::size_t> mine_;
+  ImportProgress progress_;
+  std::int64_t done_bytes_ = 0;
+  Clock::time_point start_ = Clock::now(), shown_ = start_;
+};
+
+// On one rank, when all shards are there.
+void finish(const ImportOptions& options) {
+  Manifest manifest;
+  std::map<std::string, std::int64_t> rejects;
+  std::vector<std::string> paths, leftovers;
+  AtomicFile list((fs::path(options.out) / "rejects.jsonl").string());
+  for (std::size_t input = 0; input < options.inputs.size(); ++input) {
+    const ImportedShards done = find_imported_shards(options.out, input);
+    check(done.complete, "{}: the shards of {} are not complete", options.out, options.inputs[input]);
+    for (const ImportedShard& shard : done.shards) {
+      for (const auto& [reason, count] : shard.rejects) rejects[reason] += count;
+      list.write(read_file(rejects_path(shard.path)));
+      leftovers.push_back(rejects_path(shard.path));
+      (shard.samples > 0 ? paths : leftovers).push_back(shard.path);
+    }
+  }
+  std::int64_t duplicates = 0;
+  const auto found = find_duplicates(paths);
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    duplicates += std::ssize(found[i]);
+    if (options.drop_duplicates && !found[i].empty()) drop_samples(paths[i], found[i]);
+    const ShardEntry entry = describe_shard(paths[i]);
+    if (entry.samples > 0) {
+      manifest.shards.push_back(entry);
+    } else {
+      leftovers.push_back(paths[i]);
+    }
+  }
+  if (options.drop_duplicates) duplicates = dropped_samples(paths);  // in an attempt before this one, too
+  list.commit();
+  json provenance = description_of(options);
+  provenance["rejects"] = rejects;
+  provenance["duplicate_samples"] = duplicates;
+  manifest.provenance = provenance.dump();
+  write_manifest((fs::path(options.out) / manifest_name).string(), manifest);
+  leftovers.push_back((fs::path(options.out) / "import.json").string());
+  for (const std::string& path : leftovers) fs::remove(path);
+}
+
+ImportResult result_of(const std::string& out) {
+  ImportResult result;
+  result.manifest = (fs::path(out) / manifest_name).string();
+  const Manifest manifest = read_manifest(result.manifest);
+  result.shards = std::ssize(manifest.shards);
+  for (const ShardEntry& shard : manifest.shards) {
+    result.samples += shard.samples;
+    result.images += shard.images;
+  }
+  const json provenance = json::parse(manifest.provenance);
+  result.rejects = provenance.at("rejects").get<std::map<std::string, std::int64_t>>();
+  result.duplicates = provenance.at("duplicate_samples");
+  return result;
+}
+
+}  // namespace
+
+ImportResult import_dataset(const ImportOptions& options, Communicator& ranks) {
+  const ImportFormat& format = format_of(options.format);
+  const ColumnNames& names = options.columns;
+  check(options.images.empty() || format.pictures_apart, "the format {} brings its pictures; no folder of them is read",
+        options.format);
+  check(format.columns || (names.image + names.caption + names.question + names.answer + names.id).empty(),
+        "the format {} has fixed names of fields; columns are for csv and jsonl", options.format);
+  check(!options.inputs.empty(), "there is nothing to import: no input was given");
+  check(options.threads > 0 && options.shard_bytes > 0, "an import needs a thread, and shards of some size");
+  if (ranks.rank() == 0) claim_folder(options);
+  ranks.barrier();
+  RankImport(options, ranks.rank(), ranks.size()).run();
+  ranks.barrier();
+  if (ranks.rank() == 0) finish(options);
+  ranks.barrier();
+  return result_of(options.out);
+}
+
+}  // namespace skymm

@@ -1,0 +1,13 @@
+// `skymm data build negatives` and `skymm data translate`: data sets made of data sets.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace skymm {
+
+// The arguments after the verb. Return the exit code.
+int build_negatives_command(const std::vector<std::string>& arguments);
+int translate_command(const std::vector<std::string>& arguments);
+
+}  // namespace skymm

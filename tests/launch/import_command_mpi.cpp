@@ -1,0 +1,55 @@
+#include <nlohmann/json.hpp>
+
+#include "io/dataset.hpp"
+#include "io/file.hpp"
+#include "io/import/import.hpp"
+#include "launch/import_command.hpp"
+#include "parallel/gather_text.hpp"
+#include "support/mpi_main.hpp"
+#include "support/tiny_run.hpp"
+
+namespace skymm::testing {
+namespace {
+
+// The set is that of one rank, whatever the number of ranks.
+TEST(ImportCommand, RanksShareTheInputs) {
+  std::unique_ptr<TemporaryFolder> own;
+  if (ranks().rank() == 0) own = std::make_unique<TemporaryFolder>();
+  const std::string folder = gather_text(ranks(), own ? own->path() : "").front();
+  std::vector<std::string> inputs;
+  for (int file = 0; file < 5; ++file) {
+    inputs.push_back(fmt::format("{}/{}.jsonl", folder, file));
+    std::string lines;
+    for (int i = 0; i < 4; ++i) {
+      const std::string name = fmt::format("{}-{}.png", file, i);
+      if (ranks().rank() == 0) write_file(folder + "/" + name, tiny_picture(file * 3 + i));
+      lines += nlohmann::json{{"id", name}, {"image", i == 2 ? "none" : name}, {"caption", "A box."}}.dump() + "\n";
+    }
+    if (ranks().rank() == 0) write_file(inputs.back(), lines);
+  }
+  ranks().barrier();
+  std::vector<std::string> words = {"jsonl", "--out", folder + "/out", "--threads", "1"};
+  words.insert(words.end(), inputs.begin(), inputs.end());
+  EXPECT_EQ(import_command(words), 0);
+  ImportOptions options;
+  options.format = "jsonl";
+  options.inputs = inputs;
+  options.out = fmt::format("{}/alone{}", folder, ranks().rank());
+  SingleCommunicator alone;
+  const ImportResult result = import_dataset(options, alone);
+  EXPECT_EQ(result.rejects, (std::map<std::string, std::int64_t>{{"image missing", 5}}));
+  const Dataset shared(folder + "/out"), single(options.out);
+  ASSERT_EQ(shared.size(), 15);
+  ASSERT_EQ(single.size(), 15);
+  for (std::int64_t i = 0; i < shared.size(); ++i) {
+    EXPECT_EQ(shared.read(i).id, single.read(i).id);
+    EXPECT_EQ(shared.read(i).images, single.read(i).images);
+  }
+  EXPECT_EQ(read_file(folder + "/out/rejects.jsonl"), read_file(options.out + "/rejects.jsonl"));
+  ranks().barrier();
+}
+
+}  // namespace
+}  // namespace skymm::testing
+
+int main(int argc, char** argv) { return skymm::testing::run_mpi_tests(argc, argv); }

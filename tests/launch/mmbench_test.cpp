@@ -1,0 +1,120 @@
+#include "launch/mmbench.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "io/base64.hpp"
+#include "io/file.hpp"
+#include "support/text.hpp"
+
+namespace skymm {
+namespace {
+
+using ::testing::AllOf;
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+
+const std::vector<std::string> fruits = {"Apple", "Banana", "Pineapple", "a fig"};
+
+TEST(MmbenchChoice, TakesTheOneLetterThatStandsAlone) {
+  const auto read = [](const char* answer) { return read_choice(answer, {"x1", "x2", "x3", "x4"}); };
+  for (const char* b : {"B", "B.", "(B)", "[B]", "{B}", " B\n", "Option B", "It must be B.", "B, B",
+                        "The right one of these four is clearly B: really"}) {
+    EXPECT_EQ(read(b), 'B') << b;
+  }
+  EXPECT_EQ(read("A"), 'A');
+  EXPECT_EQ(read("A it is"), 'A');
+  EXPECT_EQ(read("A man in a hat"), '\0');  // an article
+  EXPECT_EQ(read("B or C"), '\0');          // two letters
+  EXPECT_EQ(read("E"), '\0');               // no such option
+  EXPECT_EQ(read("b"), '\0');
+  EXPECT_EQ(read("B is it, as far as anyone here can tell"), '\0');  // not among the last words
+  EXPECT_EQ(read(""), '\0');
+  EXPECT_EQ(read_choice("C", {"x1", "x2"}), '\0');
+}
+
+TEST(MmbenchChoice, ThenWhatFollowsAnswerIs) {
+  const auto read = [](const char* answer) { return read_choice(answer, {"x1", "x2", "x3", "x4"}); };
+  EXPECT_EQ(read("The answer is C because B shows something that is not at all in the picture"), 'C');
+  EXPECT_EQ(read("So the Answer is: (A). A man can be seen there"), 'A');
+  EXPECT_EQ(read("The answer is perhaps one of those in the first row, A then"), '\0');
+}
+
+TEST(MmbenchChoice, ThenTheOneOptionContained) {
+  EXPECT_EQ(read_choice("It is a banana.", fruits), 'B');
+  EXPECT_EQ(read_choice("A FIG lies there", fruits), 'D');
+  EXPECT_EQ(read_choice("pineapple", fruits), '\0');  // contains Apple too
+  EXPECT_EQ(read_choice("a pear", fruits), '\0');
+  EXPECT_EQ(read_choice("一只熊猫", {"熊猫", "饺子"}), 'A');
+}
+
+MmbenchQuestion question(std::int64_t index, const char* l2, char answer = 'A') {
+  return {.index = index, .options = {"x1", "x2"}, .answer = answer, .l2_category = l2};
+}
+
+TEST(MmbenchScore, ARightQuestionIsRightInEveryRotation) {
+  const std::vector<MmbenchQuestion> questions = {question(5, "LR"), question(6, "CP"), question(1000005, "LR", 'B'),
+                                                  question(1000006, "CP", 'B'), question(7, "odd")};
+  const MmbenchScores scores = score_mmbench(questions, {"A", "A", "B", "A", "neither"});
+  EXPECT_EQ(scores.all.questions, 3);
+  EXPECT_EQ(scores.all.right, 1);
+  EXPECT_EQ(scores.all.rotations, 5);
+  EXPECT_EQ(scores.all.rotations_right, 3);
+  EXPECT_EQ(scores.unread, 1);
+  ASSERT_EQ(scores.l2.size(), 3U);
+  EXPECT_EQ(scores.l2[0].name, "CP");
+  EXPECT_EQ(scores.l2[0].right, 0);
+  EXPECT_EQ(scores.l2[1].name, "LR");
+  EXPECT_DOUBLE_EQ(scores.l2[1].accuracy(), 1);
+  EXPECT_EQ(scores.l2[2].name, "odd");
+  EXPECT_THAT(format_mmbench(scores), AllOf(HasSubstr("33.3%"), HasSubstr("60.0%"), HasSubstr("1 of 5 answers")));
+  EXPECT_THAT(error_of([&] {
+                score_mmbench({question(5, "LR"), question(1000005, "CP")}, {"A", "A"});
+              }),
+              HasSubstr("question 5 are in the categories LR and CP"));
+}
+
+const std::string header = "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tl2-category\n";
+
+TEST(MmbenchTable, MakesRotationsWhereThereAreNone) {
+  const TemporaryFolder folder;
+  const std::string image = encode_base64(std::string(90, 'x'));
+  write_file(folder.file("a.tsv"),
+             header + "3\tWhich?\t\"Two\nlines\"\tred\tblue\tgreen\tnan\tB\tcolour\t" + image + "\tFP-S\n");
+  const auto questions = read_mmbench_table(folder.file("a.tsv"), [](std::size_t i) { return i == 1; });
+  ASSERT_EQ(questions.size(), 3U);
+  EXPECT_EQ(questions[0].prompt,
+            "Hint: Two\nlines\nQuestion: Which?\nOptions:\nA. red\nB. blue\nC. green\n"
+            "Please select the correct answer from the options above. \n");
+  EXPECT_EQ(questions[1].options, (std::vector<std::string>{"blue", "green", "red"}));
+  EXPECT_EQ(questions[1].index, 1000003);
+  EXPECT_EQ(std::string({questions[0].answer, questions[1].answer, questions[2].answer}), "BAC");
+  EXPECT_EQ(questions[0].image, "");
+  EXPECT_EQ(questions[1].image, std::string(90, 'x'));
+}
+
+TEST(MmbenchTable, TakesItsOwnRotationsAndSaysWhatIsWrong) {
+  const TemporaryFolder folder;
+  const std::string image = encode_base64(std::string(90, 'x'));
+  const auto read = [&](const std::string& rows) {
+    write_file(folder.file("a.tsv"), header + rows);
+    return read_mmbench_table(folder.file("a.tsv"), [](std::size_t) { return true; });
+  };
+  const std::string row = "3\tWhich?\tnan\tred\tblue\tnan\tnan\tB\tcolour\t" + image + "\tFP-S\n";
+  const auto questions = read(row + "1000003\tWhich?\tnan\tblue\tred\tnan\tnan\tA\tcolour\t3\tFP-S\n");
+  ASSERT_EQ(questions.size(), 2U);
+  EXPECT_EQ(questions[1].image, questions[0].image);
+  EXPECT_EQ(questions[1].answer, 'A');
+  EXPECT_THAT(error_of([&] { read(row + "4\tWhich?\tnan\tred\tblue\tnan\tnan\tnan\tcolour\t3\tFP-S\n"); }),
+              AllOf(HasSubstr("a.tsv:3"), HasSubstr("does not tell the answer")));
+  EXPECT_THAT(error_of([&] { read("4\tWhich?\tnan\tred\tblue\tnan\tnan\tB\tcolour\t3\tFP-S\n"); }),
+              HasSubstr("a.tsv:2: it has no picture"));
+  EXPECT_THAT(error_of([&] { read("4\tWhich?\n"); }), HasSubstr("2 fields instead of 11"));
+  EXPECT_THAT(error_of([&] { read(""); }), HasSubstr("holds no questions"));
+  write_file(folder.file("b.tsv"), "index\tquestion\n");
+  EXPECT_THAT(error_of([&] { MmbenchTable table(folder.file("b.tsv")); }), HasSubstr("no column 'image'"));
+}
+
+}  // namespace
+}  // namespace skymm
