@@ -37,7 +37,7 @@ struct Trained {
 Trained read_trained(const std::string& run_dir) {
   Trained trained{testing::losses_of(run_dir), read_file(run_dir + "/trained.safetensors"), {}, {}};
   const SafetensorsReader file(run_dir + "/trained.safetensors");
-  for (const SafetensorsEntry& entry : file.entries()) {
+  for (const WeightEntry& entry : file.entries()) {
     const std::string& name = entry.name;
     Tensor value = file.read(name);
     if (name == key_bias) {  // queries, keys, values
