@@ -38,6 +38,11 @@ int SelfAttention::add_lora(const std::string& prefix, const LoraOptions& option
   return qkv_.add_lora(prefix, options) + output_.add_lora(prefix, options);
 }
 
+void SelfAttention::quantize(const Quantization& how) {
+  qkv_.quantize(how);
+  output_.quantize(how);
+}
+
 void SelfAttention::freeze(Packing packing) {
   qkv_.freeze(packing);
   output_.freeze(packing);
