@@ -15,13 +15,14 @@ struct Batch {
   Tensor label_rows;            // i32 [L], distinct: rows whose output predicts
   Tensor label_ids;             // i32 [L]: the token that label_rows[i] should predict
   Tensor visual_rows;           // i32 [V], distinct: rows that the visual tokens take, image by image; or undefined
-  Tensor pixels;                // [images, 3, H, W] in compute dtype; undefined when no sample has an image
+  Tensor pixels;                // [images, 3, H, W] in compute dtype; undefined when no sample has an image, or where
+                                // no block of the ViT is
   Tensor features;              // in place of pixels: what Multimodal::features made of them, [images * patches, width]
   Tensor row_ids;               // i32 [T, 2] for dropout: sample in the global batch, token in the sample
   RandomKey random;             // seed and step
   bool training = false;        // dropout is on
 
-  bool has_image() const { return pixels.defined() || features.defined(); }
+  bool has_image() const { return visual_rows.defined() && visual_rows.dim(0) > 0; }
 
   // Of the decoder's layers.
   Context context() const {

@@ -7,6 +7,7 @@
 // cut: the ViT's hidden states, its features, visual tokens, or the decoder's activations.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "ops/models/config.hpp"
@@ -21,6 +22,7 @@ struct ModelBlock {
 };
 
 std::vector<ModelBlock> model_blocks(const MultimodalConfig& config);
+std::string name_of(const ModelBlock& block);  // vision.0, resampler, embedding, layers.12, head
 
 // Blocks [begin, end) of model_blocks.
 struct BlockRange {
@@ -30,7 +32,14 @@ struct BlockRange {
 };
 BlockRange all_blocks(const MultimodalConfig& config);
 
-// What every stage knows of a micro-batch before anything of it arrives.
+// The number of the first block of a kind (where there is none: of what follows).
+std::int64_t first_block(const MultimodalConfig& config, BlockKind kind);
+
+// Those of a kind among `blocks`, by their index in that kind: {3, 6} for layers 3, 4 and 5.
+BlockRange indices_of(const MultimodalConfig& config, BlockKind kind, BlockRange blocks);
+
+// What every stage knows of a micro-batch before anything of it arrives. Without labels there is nothing to compute: no
+// block runs, nothing crosses.
 struct BatchSizes {
   std::int64_t tokens = 0, images = 0, labels = 0;
 };

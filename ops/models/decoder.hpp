@@ -7,13 +7,20 @@
 
 #include "ops/functions/loss.hpp"
 #include "ops/layers/blocks.hpp"
-#include "ops/models/config.hpp"
+#include "ops/models/cut.hpp"
 
 namespace skymm {
 
+// What of a decoder is held. A tied table is there for either of its uses.
+struct DecoderParts {
+  bool embedding = true, head = true;
+  std::vector<BlockRange> layers;
+};
+
 class Decoder final : public Module {
  public:
-  Decoder(const DecoderConfig& config, DType dtype, Device& device);
+  Decoder(const DecoderConfig& config, DType dtype, Device& device);  // all of it
+  Decoder(const DecoderConfig& config, DType dtype, Device& device, const DecoderParts& held);
 
   // tokens i32 [T] -> [T, width]; zeros where a token is negative.
   Variable embed(Graph& graph, const Tensor& tokens);
@@ -33,11 +40,15 @@ class Decoder final : public Module {
   void merge_lora(bool in);  // false: unmerge
 
  private:
+  bool has_table() const { return held_.embedding || (held_.head && config_.tied); }
+  DecoderBlock& block(std::int64_t i);
+
   DecoderConfig config_;
+  DecoderParts held_;
   Parameter embedding_;
-  std::vector<std::unique_ptr<DecoderBlock>> blocks_;
-  RmsNorm norm_;
-  Parameter head_;  // where not tied
+  std::vector<std::unique_ptr<DecoderBlock>> blocks_;  // null where not held
+  std::unique_ptr<RmsNorm> norm_;                      // with the head
+  Parameter head_;                                     // where not tied
   LinearWeightPtr head_weight_;
 };
 

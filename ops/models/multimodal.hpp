@@ -14,15 +14,23 @@
 // The config says what trains; all the rest is frozen, costs no gradient, and keeps no activations for one. A config
 // without vision is a decoder alone, and the code is the same.
 //
+// The model is a row of blocks (cut.hpp). A rank of a pipeline holds some pieces of it and no other parameter, and runs
+// a piece on what the piece before left:
+//
+//   Multimodal model(config, DType::bf16, cpu(), {{8, 12}});
+//   Variable y = model.run({8, 12}, graph, graph.input(x), batch);
+//
 // Parameters are named as in Hugging Face: vision_model..., model.layers.N..., lm_head.weight, with PEFT's
 // ....lora_A.weight and .lora_B.weight beside; and resampler....
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ops/layers/init.hpp"
 #include "ops/models/batch.hpp"
+#include "ops/models/cut.hpp"
 #include "ops/models/decoder.hpp"
 #include "ops/models/resampler.hpp"
 #include "ops/models/vision.hpp"
@@ -32,6 +40,17 @@ namespace skymm {
 class Multimodal final : public Module {
  public:
   Multimodal(const MultimodalConfig& config, DType dtype, Device& device);
+  // The blocks in `pieces` alone. Parameters, their initial values and their dropout are the same however the model is
+  // cut. A tied table that does not train is held by every rank that has a use for it. Throws Error where it trains and
+  // `pieces` have but one of its two uses, the embedding and the head: its gradient would be torn apart.
+  Multimodal(const MultimodalConfig& config, DType dtype, Device& device, std::vector<BlockRange> pieces);
+
+  // Runs the blocks of a piece. `input` is what entered it: of boundary_shape(config(), piece.begin, sizes(batch)), or
+  // undefined for the first piece and wherever that has no rows; it may be consumed. The result is what leaves: it
+  // enters the next piece, undefined where nothing crosses; or it is the loss if the head is among the blocks.
+  // Throws Error where a block is not held, or the input is not what the batch's sizes promise.
+  Variable run(BlockRange piece, Graph& graph, const Variable& input, const Batch& batch);
+  BatchSizes sizes(const Batch& batch) const;
 
   // The sum of the labels' cross entropies, f32 [1]. A batch without labels (or without samples) costs nothing: a zero
   // that no gradient goes through.
@@ -41,13 +60,8 @@ class Multimodal final : public Module {
   // [images * patches, width] of the ViT: what Batch::features may carry instead of pixels.
   Tensor features(const Tensor& pixels);
 
-  // The same in pieces, where a pipeline may cut: embed, layer 0, 1, ... layers() - 1, head_loss. Activations between
-  // them are [T, decoder width].
-  Variable embed(Graph& graph, const Batch& batch);
-  Variable visual_tokens(Graph& graph, const Batch& batch);
-  Variable layer(std::int64_t i, const Variable& x, const Batch& batch);
-  Variable head_loss(const Variable& x, const Batch& batch);
-  std::int64_t layers() const { return decoder_.layers(); }
+  Variable visual_tokens(Graph& graph, const Batch& batch);  // [images * tokens of one, decoder width]
+  Variable embed(Graph& graph, const Batch& batch);          // [T, decoder width]: text and visual tokens
 
   // Brings frozen weights into the form that computes fastest. Once, after they were loaded; the values of those
   // parameters are gone then (their shapes stay).
@@ -57,14 +71,20 @@ class Multimodal final : public Module {
   void unmerge_lora() { decoder_.merge_lora(false); }
 
   const MultimodalConfig& config() const { return config_; }
+  const std::vector<BlockRange>& pieces() const { return pieces_; }  // that are held
   DType dtype() const { return dtype_; }
   Device& device() const { return device_; }
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
 
  private:
+  Variable forward(BlockRange piece, Graph& graph, Variable x, const Batch& batch);
+  Variable see(BlockRange blocks, Graph& graph, const Variable& x, const Batch& batch);
+  bool holds(BlockRange piece) const;
+
   MultimodalConfig config_;
   DType dtype_;
   Device& device_;
+  std::vector<BlockRange> pieces_;
   std::unique_ptr<VisionTransformer> vision_;
   std::unique_ptr<Resampler> resampler_;
   Decoder decoder_;

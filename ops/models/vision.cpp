@@ -18,7 +18,7 @@ Tensor rows_of(std::int64_t images, std::int64_t tokens, std::int64_t first, std
 
 }  // namespace
 
-VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, Device& device)
+VisionEmbeddings::VisionEmbeddings(const VisionConfig& config, DType dtype, Device& device)
     : config_(config),
       position_embedding_(make_parameter({config.tokens(), config.width}, dtype, device)),
       patch_embedding_(3 * config.patch * config.patch,
@@ -28,18 +28,18 @@ VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, De
         config.patch);
   if (config.class_token) class_embedding_ = make_parameter({config.width}, dtype, device);
   if (config.pre_norm) pre_norm_ = std::make_unique<LayerNorm>(config.width, config.eps, dtype, device);
-  for (std::int64_t i = 0; i < config.blocks(); ++i) {
-    blocks_.push_back(std::make_unique<VisionBlock>(
-        VisionBlockOptions{config.width, config.heads, config.ffn, config.eps, config.activation}, dtype, device));
-  }
 }
 
-Variable VisionTransformer::embed(Graph& graph, const Tensor& pixels, const Context& context) {
+Variable VisionEmbeddings::forward(const Variable& input) {
+  const Tensor& pixels = input.value();
+  check(pixels.rank() == 4 && pixels.dim(1) == 3 && pixels.dim(2) == config_.image && pixels.dim(3) == config_.image,
+        "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape().str());
+  Graph& graph = input.graph();
   const std::int64_t images = pixels.dim(0), patches = config_.patches(), tokens = config_.tokens();
   const Tensor columns =
       Tensor::empty({images * patches, 3 * config_.patch * config_.patch}, pixels.dtype(), pixels.device());
   kernels(pixels).extract_patches(pixels, config_.patch, columns);
-  Variable x = patch_embedding_.forward(graph.constant(columns), context);
+  Variable x = patch_embedding_.forward(graph.constant(columns), {});
   if (config_.class_token) {
     x = spread_rows(x, rows_of(images, tokens, 1, patches, pixels.device()), images * tokens);
     const Tensor first = rows_of(images, tokens, 0, 1, pixels.device());
@@ -49,35 +49,62 @@ Variable VisionTransformer::embed(Graph& graph, const Tensor& pixels, const Cont
   return pre_norm_ ? pre_norm_->forward(x) : x;
 }
 
-Variable VisionTransformer::forward(Graph& graph, const Tensor& pixels) {
-  const TraceSpan span("vision");
-  check(pixels.rank() == 4 && pixels.dim(1) == 3 && pixels.dim(2) == config_.image && pixels.dim(3) == config_.image,
-        "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape().str());
-  const std::int64_t images = pixels.dim(0), tokens = config_.tokens();
-  Context context;
-  const Tensor offsets = uniform_offsets(images, tokens, pixels.device());
-  context.attention = {.query_offsets = offsets, .key_offsets = offsets, .max_queries = tokens, .max_keys = tokens};
-
-  Variable x = embed(graph, pixels, context);
-  for (const auto& block : blocks_) x = block->forward(x, context);
-  if (!config_.class_token) return x;
-  return gather_rows(x, rows_of(images, tokens, 1, config_.patches(), pixels.device()));
-}
-
-void VisionTransformer::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+void VisionEmbeddings::visit(const std::string& prefix, const ParameterVisitor& visitor) {
   const std::string embeddings = qualified(prefix, "embeddings");
   if (config_.class_token) visitor(embeddings + ".class_embedding", class_embedding_);
   patch_embedding_.visit(embeddings, visitor);
   visitor(embeddings + ".position_embedding.weight", position_embedding_);
   if (pre_norm_) pre_norm_->visit(qualified(prefix, "pre_layrnorm"), visitor);  // the typo is the field's
+}
+
+VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, Device& device)
+    : VisionTransformer(config, dtype, device, {{0, std::max<std::int64_t>(1, config.blocks())}}) {}
+
+VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, Device& device,
+                                     const std::vector<BlockRange>& held)
+    : config_(config), blocks_(static_cast<std::size_t>(config.blocks())) {
+  const VisionBlockOptions block{config.width, config.heads, config.ffn, config.eps, config.activation};
+  for (const auto [begin, end] : held) {
+    if (begin == 0 && end > 0) embeddings_ = std::make_unique<VisionEmbeddings>(config, dtype, device);
+    for (std::int64_t i = begin; i < std::min(end, config.blocks()); ++i) {
+      blocks_[static_cast<std::size_t>(i)] = std::make_unique<VisionBlock>(block, dtype, device);
+    }
+  }
+}
+
+Variable VisionTransformer::run(BlockRange range, const Variable& input) {
+  const TraceSpan span("vision");
+  Variable x = input;
+  if (range.begin == 0) {
+    check(embeddings_ != nullptr, "the embeddings of the ViT are not held here");
+    x = embeddings_->forward(input);
+  }
+  Device& device = x.value().device();
+  const std::int64_t tokens = config_.tokens(), images = x.value().dim(0) / tokens;
+  Context context;
+  const Tensor offsets = uniform_offsets(images, tokens, device);
+  context.attention = {.query_offsets = offsets, .key_offsets = offsets, .max_queries = tokens, .max_keys = tokens};
+  for (std::int64_t i = range.begin; i < std::min(range.end, config_.blocks()); ++i) {
+    VisionBlock* const block = blocks_.at(static_cast<std::size_t>(i)).get();
+    check(block != nullptr, "block {} of the ViT is not held here", i);
+    x = block->forward(x, context);
+  }
+  if (!config_.class_token || range.end < blocks().end) return x;
+  return gather_rows(x, rows_of(images, tokens, 1, config_.patches(), device));
+}
+
+void VisionTransformer::visit(const std::string& prefix, const ParameterVisitor& visitor) {
+  if (embeddings_) embeddings_->visit(prefix, visitor);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    blocks_[i]->visit(qualified(prefix, fmt::format("encoder.layers.{}", i)), visitor);
+    if (blocks_[i]) blocks_[i]->visit(qualified(prefix, fmt::format("encoder.layers.{}", i)), visitor);
   }
 }
 
 void VisionTransformer::freeze(Packing packing) {
-  patch_embedding_.freeze(packing);
-  for (const auto& block : blocks_) block->freeze(packing);
+  if (embeddings_) embeddings_->freeze(packing);
+  for (const auto& block : blocks_) {
+    if (block) block->freeze(packing);
+  }
 }
 
 }  // namespace skymm
