@@ -2,7 +2,8 @@
 // AdamW, the work of bench/peers. Prints one line of JSON.
 //
 //   OMP_NUM_THREADS=2 bench_step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
-//                          [--packing none|forward|both] [--recompute 0|1] [--trace FILE]
+//                          [--packing none|forward|both] [--format dtype|int8|nf4|nf4-double] [--recompute 0|1]
+//                          [--trace FILE]
 // cpu_tokens_per_s counts the processor time of the threads, not the wall clock: on a machine that others use too it
 // says what an idle one would do (with OMP_WAIT_POLICY=passive, so that waiting costs nothing).
 #include <fmt/format.h>
@@ -15,6 +16,7 @@
 #include <ctime>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,12 @@ MultimodalConfig config_of(Options& options) {
   const std::map<std::string, Packing> packings{
       {"none", Packing::none}, {"forward", Packing::forward}, {"both", Packing::both}};
   config.packing = packings.at(options["packing"]);
+  const std::map<std::string, std::optional<Quantization>> formats{
+      {"dtype", std::nullopt},
+      {"int8", Quantization{QuantizedFormat::int8, false}},
+      {"nf4", Quantization{QuantizedFormat::nf4, false}},
+      {"nf4-double", Quantization{QuantizedFormat::nf4, true}}};
+  config.quantization = formats.at(options["format"]);
   config.recompute = options["recompute"] == "1" ? Recompute::full : Recompute::none;
   return config;
 }
@@ -185,16 +193,18 @@ int run(Options options) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   fmt::print(
-      "{{\"decoder\": \"{}\", \"vision\": \"{}\", \"dtype\": \"{}\", \"threads\": {}, \"batch\": {}, "
+      "{{\"decoder\": \"{}\", \"vision\": \"{}\", \"dtype\": \"{}\", \"format\": \"{}\", \"threads\": {}, \"batch\": "
+      "{}, "
       "\"step_ms\": {:.0f}, \"best_ms\": {:.0f}, \"vision_ms\": {:.0f}, \"forward_ms\": {:.0f}, "
       "\"backward_ms\": {:.0f}, \"optimizer_ms\": {:.0f}, \"tokens_per_s\": {:.1f}, \"best_tokens_per_s\": {:.1f}, "
       "\"cpu_tokens_per_s\": {:.1f}, \"gflops\": {:.1f}, \"gflop\": {:.0f}, \"peak_rss_gb\": {:.2f}, \"loss\": "
       "{:.3f}}}\n",
-      options["decoder"], options["vision"], options["dtype"], omp_get_max_threads(), samples, 1e3 * step, 1e3 * best,
-      1e3 * middle([](const Times& t) { return t.vision; }), 1e3 * middle([](const Times& t) { return t.forward; }),
-      1e3 * middle([](const Times& t) { return t.backward; }), 1e3 * middle([](const Times& t) { return t.optimizer; }),
-      tokens / step, tokens / best, tokens * omp_get_max_threads() / middle([](const Times& t) { return t.cpu; }),
-      cost.total() / step / 1e9, cost.total() / 1e9, static_cast<double>(usage.ru_maxrss) / 1e6, loss);
+      options["decoder"], options["vision"], options["dtype"], options["format"], omp_get_max_threads(), samples,
+      1e3 * step, 1e3 * best, 1e3 * middle([](const Times& t) { return t.vision; }),
+      1e3 * middle([](const Times& t) { return t.forward; }), 1e3 * middle([](const Times& t) { return t.backward; }),
+      1e3 * middle([](const Times& t) { return t.optimizer; }), tokens / step, tokens / best,
+      tokens * omp_get_max_threads() / middle([](const Times& t) { return t.cpu; }), cost.total() / step / 1e9,
+      cost.total() / 1e9, static_cast<double>(usage.ru_maxrss) / 1e6, loss);
   fmt::print(stderr, "{}", cpu().allocator().report());
   if (!options["trace"].empty()) std::ofstream(options["trace"]) << "[" << trace_events() << "]\n";
   return 0;
@@ -205,7 +215,8 @@ int run(Options options) {
 
 int main(int argc, char** argv) {
   skymm::Options options{{"dtype", "bf16"}, {"decoder", "smollm2-135m"}, {"vision", "vit-b16"}, {"batch", "4"},
-                         {"steps", "7"},    {"packing", "both"},         {"recompute", "0"},    {"trace", ""}};
+                         {"steps", "7"},    {"packing", "both"},         {"format", "dtype"},   {"recompute", "0"},
+                         {"trace", ""}};
   try {
     for (int i = 1; i < argc; i += 2) {
       const std::string name = std::string(argv[i]).substr(std::min<std::size_t>(2, std::string(argv[i]).size()));
