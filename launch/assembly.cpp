@@ -5,7 +5,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/hash.hpp"
-#include "io/weights/safetensors.hpp"
+#include "io/weights/quantized.hpp"
 
 namespace skymm {
 namespace {
@@ -24,25 +24,35 @@ MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
   model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
   if (!trains("lora")) model.lora.rank = 0;
+  if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
+  if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
   return model;
 }
 
-// Copies what the files have, by name. Later files win.
-void load_weights(Module& model, const std::vector<std::string>& paths) {
+// Each weight from the last file that has it, by name, or at random where it trains. One after the other: a frozen
+// weight that is kept in few bits is never beside the next as it was read.
+void load_weights(Module& model, const std::vector<std::string>& paths, std::uint64_t seed) {
   std::vector<SafetensorsReader> files;
   for (const std::string& path : paths) files.emplace_back(path);
   std::string missing;
   int missing_count = 0;
   for (const NamedParameter& entry : all_parameters(model)) {
-    const auto file = std::find_if(files.rbegin(), files.rend(), [&](const auto& f) { return f.contains(entry.name); });
+    const auto file = std::find_if(files.rbegin(), files.rend(), [&](const auto& f) {
+      return f.contains(entry.name) || has_quantized(f, entry.name);
+    });
     if (file == files.rend()) {
       if (!entry.parameter->trainable && ++missing_count <= 8) missing += "\n  " + entry.name;
+      if (entry.parameter->trainable) initialize(entry.name, *entry.parameter, seed);
+      continue;
+    }
+    if (!file->contains(entry.name)) {
+      load(*entry.parameter, read_quantized(*file, entry.name));
       continue;
     }
     const Tensor value = file->read(entry.name);
     check(value.shape() == entry.parameter->shape, "{}: {} has shape {}, the model needs {}", file->path(), entry.name,
           value.shape().str(), entry.parameter->shape.str());
-    entry.parameter->value.copy_from(value);
+    load(*entry.parameter, value);
   }
   check(missing_count == 0, "{} frozen weights are in none of the files of model.weights, the first of them:{}",
         missing_count, missing);
@@ -63,8 +73,7 @@ Assembly assemble(const TrainConfig& config) {
   {
     const PurposeScope purpose(Purpose::weights);
     assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu());
-    initialize(*assembly.model, config.run.seed);
-    load_weights(*assembly.model, config.model.weights);
+    load_weights(*assembly.model, config.model.weights, config.run.seed);
   }
   if (model.vision) {
     assembly.images.size = static_cast<int>(model.vision->image);
@@ -72,7 +81,8 @@ Assembly assemble(const TrainConfig& config) {
   }
   NamedTensors frozen;
   for (const NamedParameter& entry : all_parameters(*assembly.model)) {
-    if (!entry.parameter->trainable) frozen.emplace_back(entry.name, entry.parameter->value);
+    if (entry.parameter->trainable) continue;
+    for (auto& tensor : stored_tensors(entry.name, *entry.parameter)) frozen.push_back(std::move(tensor));
   }
   assembly.frozen_hash = content_hash(frozen);
   const PurposeScope purpose(Purpose::weights);

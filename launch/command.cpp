@@ -15,6 +15,7 @@
 #include "launch/options.hpp"
 #include "launch/report.hpp"
 #include "launch/train_command.hpp"
+#include "launch/weights_command.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {
@@ -27,6 +28,7 @@ const std::vector<Command>& commands() {
       {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
       {"eval", "measure how well a run answers: MME and more", eval_command},
       {"chat", "answer about a picture, once or in a conversation", chat_command},
+      {"weights", "convert files of weights, or make random ones", weights_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
   };
   return table;

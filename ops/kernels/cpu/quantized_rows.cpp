@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"  // before highway.h
 #include "ops/kernels/cpu/simd-inl.hpp"
 
@@ -25,7 +26,7 @@ struct Table {
   Words all;
   HWY_INLINE explicit Table(Words first) : all(first) {}
   HWY_INLINE Words operator[](Words index) const {
-    return hn::TableLookupLanes(all, hn::IndicesFromVec(u32, hn::And(index, hn::Set(u32, 15))));
+    return hn::TableLookupLanes(all, hn::Indices512<std::uint32_t>{index.raw});  // vpermd looks at four bits alone
   }
 };
 #elif HWY_TARGET == HWY_AVX2
@@ -174,9 +175,25 @@ HWY_INLINE void pair_to(const QuantizedRows& w, std::int64_t row, bool has_next,
   for (std::int64_t i = 0; i < panel_columns; ++i) to[i] = rows[0][i].bits | std::uint32_t{rows[1][i].bits} << 16;
 }
 
+// Rows lie far apart, where the processor does not foresee them: asks for the codes and scales of one to come.
+HWY_INLINE void prefetch_row(const QuantizedRows& w, const QuantizedTile& tile, std::int64_t row) {
+  constexpr std::int64_t line = 64;  // bytes that come together
+  const bool is_nf4 = w.format == QuantizedFormat::nf4;
+  const std::uint8_t* codes = w.codes_of(row);
+  for (std::int64_t c = tile.column; c < tile.end_column; c += is_nf4 ? 2 * line : line) {
+    hwy::Prefetch(codes + (is_nf4 ? c / 2 : c));
+  }
+  const std::int64_t scale = row * w.blocks + (is_nf4 ? tile.column / nf4_block : 0);
+  hwy::Prefetch(static_cast<const char*>(w.scales) + scale * (w.is_double ? 1 : std::int64_t{sizeof(float)}));
+}
+
 void TileToPairs(const QuantizedRows& w, const QuantizedTile& tile, std::int64_t first, std::int64_t panel_rows,
                  BFloat16* to) {
+  constexpr std::int64_t ahead = 24;
   for (std::int64_t row = tile.row; row < tile.end_row; row += 2) {
+    for (std::int64_t next = row + ahead; next < std::min(row + ahead + 2, tile.end_row); ++next) {
+      prefetch_row(w, tile, next);
+    }
     auto* pair = reinterpret_cast<std::uint32_t*>(to) + (first + row - tile.row) / 2 * panel_columns;
     for (std::int64_t column = tile.column; column < tile.end_column; column += panel_columns) {
       pair_to(w, row, row + 1 < tile.end_row, column, std::min(tile.end_column, column + panel_columns), pair);
@@ -195,87 +212,99 @@ void split_row(const T* x, std::int64_t columns, float* even, float* odd) {
   for (std::int64_t i = 0; i < columns; ++i) (i % 2 == 0 ? even : odd)[i / 2] = static_cast<float>(x[i]);
 }
 
-// The products of one row of w with Count rows of x.
-template <int Count>
-HWY_INLINE void nf4_products(const QuantizedRows& w, std::int64_t row, const FewRows& x, float* y,
-                             std::int64_t y_step) {
-  constexpr int chains = Count <= 2 ? 4 : Count <= 4 ? 2 : 1;  // sums side by side hide the latency of an addition
-  const std::uint8_t* codes = w.codes_of(row);
-  const std::int64_t odd = x.step / 2, whole = w.columns / nf4_block;
-  V sums[chains][Count];
-  for (auto& chain : sums) {
-    for (V& sum : chain) sum = zero();
-  }
-  for (std::int64_t block = 0; block < whole; ++block) {
-    const Table table = table_of(w.scale(row, block), as_words);
-    const std::int64_t begin = block * nf4_block / 2;
-    for (std::int64_t i = 0; i < nf4_block / 2; i += lanes) {
-      const Words pair = bytes(codes + begin + i);
-      const V even_weights = as_floats(table[hn::ShiftRight<4>(pair)]), odd_weights = as_floats(table[pair]);
-      const int chain = static_cast<int>(i / lanes) * 2 % chains, next = (chain + 1) % chains;
-      for (int m = 0; m < Count; ++m) {
-        const float* values = x.values + m * x.step + begin + i;
-        sums[chain][m] = hn::MulAdd(even_weights, load(values), sums[chain][m]);
-        sums[next][m] = hn::MulAdd(odd_weights, load(values + odd), sums[next][m]);
-      }
-    }
-  }
-  for (int m = 0; m < Count; ++m) {
-    V sum = sums[0][m];
-    for (int chain = 1; chain < chains; ++chain) sum = hn::Add(sum, sums[chain][m]);
-    float total = hn::GetLane(hn::SumOfLanes(f32, sum));
-    for (std::int64_t i = whole * nf4_block; i < w.columns; ++i) {
-      total += nf4_value(codes, i) * w.scale(row, whole) * x.values[m * x.step + i % 2 * odd + i / 2];
-    }
-    y[m * y_step] = total;
-  }
-}
+// Products of Count rows of x with Rows rows of w at a time, so that there are sums enough to hide the latency of an
+// addition, and x is read once for all of them.
+template <int Rows, int Count>
+struct Products {
+  const QuantizedRows& w;
+  const FewRows& x;
+  V sums[Rows][Count];
 
-template <int Count>
-HWY_INLINE void int8_products(const QuantizedRows& w, std::int64_t row, const FewRows& x, float* y,
-                              std::int64_t y_step) {
-  constexpr int chains = Count <= 2 ? 4 : Count <= 4 ? 2 : 1;
-  const std::uint8_t* codes = w.codes_of(row);
-  V sums[chains][Count];
-  for (auto& chain : sums) {
-    for (V& sum : chain) sum = zero();
+  HWY_INLINE Products(const QuantizedRows& w, const FewRows& x) : w(w), x(x) {
+    for (auto& row : sums) {
+      for (V& sum : row) sum = zero();
+    }
   }
-  std::int64_t i = 0;
-  for (; i + chains * lanes <= w.columns; i += chains * lanes) {
-    for (int chain = 0; chain < chains; ++chain) {
-      const V weights = integers(codes + i + chain * lanes);
+
+  // y = the sums, times `scale` of the row, and rest(row, m) for the columns that fill no vector
+  template <class Scale, class Rest>
+  HWY_INLINE void store(float* y, std::int64_t y_step, const Scale& scale, const Rest& rest) const {
+    for (int r = 0; r < Rows; ++r) {
       for (int m = 0; m < Count; ++m) {
-        sums[chain][m] = hn::MulAdd(weights, load(x.values + m * x.step + i + chain * lanes), sums[chain][m]);
+        y[m * y_step + r] = hn::GetLane(hn::SumOfLanes(f32, sums[r][m])) * scale(r) + rest(r, m);
       }
     }
   }
-  for (int m = 0; m < Count; ++m) {
-    V sum = sums[0][m];
-    for (int chain = 1; chain < chains; ++chain) sum = hn::Add(sum, sums[chain][m]);
-    float total = hn::GetLane(hn::SumOfLanes(f32, sum));
-    for (std::int64_t k = i; k < w.columns; ++k) {
-      total += static_cast<float>(static_cast<std::int8_t>(codes[k])) * x.values[m * x.step + k];
+
+  HWY_INLINE void add_nf4(std::int64_t row, float* y, std::int64_t y_step) {
+    const std::int64_t odd = x.step / 2, whole = w.columns / nf4_block;
+    for (std::int64_t block = 0; block < whole; ++block) {
+      for (std::int64_t i = block * nf4_block / 2; i < (block + 1) * nf4_block / 2; i += lanes) {
+        V even_weights[Rows], odd_weights[Rows];
+        for (int r = 0; r < Rows; ++r) {
+          const Table table = table_of(w.scale(row + r, block), as_words);
+          const Words pair = bytes(w.codes_of(row + r) + i);
+          even_weights[r] = as_floats(table[hn::ShiftRight<4>(pair)]);
+          odd_weights[r] = as_floats(table[pair]);
+        }
+        for (int m = 0; m < Count; ++m) {
+          const V even_x = load(x.values + m * x.step + i), odd_x = load(x.values + m * x.step + odd + i);
+          for (int r = 0; r < Rows; ++r) {
+            sums[r][m] = hn::MulAdd(odd_weights[r], odd_x, hn::MulAdd(even_weights[r], even_x, sums[r][m]));
+          }
+        }
+      }
     }
-    y[m * y_step] = total * w.scale(row, 0);
+    store(
+        y, y_step, [](int) { return 1.0F; },
+        [&](int r, int m) {
+          float rest = 0;
+          for (std::int64_t i = whole * nf4_block; i < w.columns; ++i) {
+            rest += nf4_value(w.codes_of(row + r), i) * w.scale(row + r, whole) *
+                    x.values[m * x.step + i % 2 * odd + i / 2];
+          }
+          return rest;
+        });
   }
-}
+
+  HWY_INLINE void add_int8(std::int64_t row, float* y, std::int64_t y_step) {
+    std::int64_t i = 0;
+    for (; i + lanes <= w.columns; i += lanes) {
+      V weights[Rows];
+      for (int r = 0; r < Rows; ++r) weights[r] = integers(w.codes_of(row + r) + i);
+      for (int m = 0; m < Count; ++m) {
+        const V value = load(x.values + m * x.step + i);
+        for (int r = 0; r < Rows; ++r) sums[r][m] = hn::MulAdd(weights[r], value, sums[r][m]);
+      }
+    }
+    store(
+        y, y_step, [&](int r) { return w.scale(row + r, 0); },
+        [&](int r, int m) {
+          float rest = 0;
+          for (std::int64_t k = i; k < w.columns; ++k) {
+            rest += static_cast<float>(static_cast<std::int8_t>(w.codes_of(row + r)[k])) * x.values[m * x.step + k];
+          }
+          return rest * w.scale(row + r, 0);
+        });
+  }
+
+  HWY_INLINE void add(std::int64_t row, float* y, std::int64_t y_step) {
+    w.format == QuantizedFormat::nf4 ? add_nf4(row, y, y_step) : add_int8(row, y, y_step);
+  }
+};
 
 template <int Count>
 void products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const FewRows& x, float* y,
               std::int64_t y_step) {
-  for (; row < end_row; ++row, ++y) {
-    if (w.format == QuantizedFormat::nf4) {
-      nf4_products<Count>(w, row, x, y, y_step);
-    } else {
-      int8_products<Count>(w, row, x, y, y_step);
-    }
-  }
+  constexpr int rows = Count <= 4 ? 4 : 2;
+  for (; row + rows <= end_row; row += rows, y += rows) Products<rows, Count>(w, x).add(row, y, y_step);
+  for (; row < end_row; ++row, ++y) Products<1, Count>(w, x).add(row, y, y_step);
 }
 
 void FewProducts(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const FewRows& x, float* y,
                  std::int64_t y_step) {
-  using Products = void (*)(const QuantizedRows&, std::int64_t, std::int64_t, const FewRows&, float*, std::int64_t);
-  constexpr Products of_count[most_few_rows] = {products<1>, products<2>, products<3>, products<4>,
+  using Function = void (*)(const QuantizedRows&, std::int64_t, std::int64_t, const FewRows&, float*, std::int64_t);
+  constexpr Function of_count[most_few_rows] = {products<1>, products<2>, products<3>, products<4>,
                                                 products<5>, products<6>, products<7>, products<8>};
   of_count[x.count - 1](w, row, end_row, x, y, y_step);
 }
