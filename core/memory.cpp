@@ -126,6 +126,19 @@ Storage::Storage(Device& device, std::size_t bytes)
       purpose_(purpose_in_scope),
       data_(device.allocator().allocate(bytes, purpose_in_scope)) {}
 
-Storage::~Storage() { device_.allocator().release(data_, bytes_, purpose_); }
+Storage::~Storage() { drop(); }
+
+void Storage::drop() {
+  if (data_ != nullptr) device_.allocator().release(data_, bytes_, purpose_);
+  data_ = nullptr;
+}
+
+void Storage::take() {
+  if (data_ == nullptr) data_ = device_.allocator().allocate(bytes_, purpose_);
+}
+
+void Storage::fail_dropped() {
+  fail("a tensor is used whose memory was given up; weights that are sharded are gathered before use");
+}
 
 }  // namespace skymm

@@ -73,11 +73,22 @@ class Storage {
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
-  void* data() const { return data_; }
+  void* data() const {
+    if (data_ == nullptr) fail_dropped();
+    return data_;
+  }
   std::size_t bytes() const { return bytes_; }
   Device& device() const { return device_; }
 
+  // For weights that live elsewhere between uses: drop() gives the memory back while the tensors that view it stay, and
+  // take() gets memory again, its contents undefined. In between data() throws Error. Work enqueued on the memory must
+  // have run. Dropping twice, or taking what is there, changes nothing.
+  void drop();
+  void take();
+
  private:
+  [[noreturn]] static void fail_dropped();
+
   Device& device_;
   std::size_t bytes_;
   Purpose purpose_;

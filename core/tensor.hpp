@@ -49,6 +49,7 @@ class Tensor {
   // True where no other tensor views the storage, so that it may be overwritten unseen.
   bool is_unique() const { return storage_.use_count() == 1; }
   bool shares_storage(const Tensor& other) const { return storage_ == other.storage_; }
+  Storage& storage() const { return *storage_; }
 
   // The first element. For kernels, inside work that runs on the stream. Throws Error on another dtype.
   template <class T>

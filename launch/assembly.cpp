@@ -10,25 +10,6 @@
 namespace skymm {
 namespace {
 
-MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
-  const auto& m = config.model;
-  MultimodalConfig model;
-  if (m.vision != "none") model.vision = vision_preset(m.vision);
-  model.resampler.kind = parse_resampler(m.resampler);
-  model.resampler.queries = m.queries;
-  model.resampler.depth = m.resampler_depth;
-  model.decoder = decoder_preset(m.decoder);
-  model.decoder.vocabulary = vocabulary;
-  model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
-  const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
-  model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
-  model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
-  if (!trains("lora")) model.lora.rank = 0;
-  if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
-  if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
-  return model;
-}
-
 // Each weight from the last file that has it, by name, or at random where it trains. One after the other: a frozen
 // weight that is kept in few bits is never beside the next as it was read.
 void load_weights(Module& model, const std::vector<std::string>& paths, std::uint64_t seed) {
@@ -59,6 +40,25 @@ void load_weights(Module& model, const std::vector<std::string>& paths, std::uin
 }
 
 }  // namespace
+
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary) {
+  const auto& m = config.model;
+  MultimodalConfig model;
+  if (m.vision != "none") model.vision = vision_preset(m.vision);
+  model.resampler.kind = parse_resampler(m.resampler);
+  model.resampler.queries = m.queries;
+  model.resampler.depth = m.resampler_depth;
+  model.decoder = decoder_preset(m.decoder);
+  model.decoder.vocabulary = vocabulary;
+  model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
+  const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
+  model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
+  model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
+  if (!trains("lora")) model.lora.rank = 0;
+  if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
+  if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
+  return model;
+}
 
 PromptBuilder Assembly::prompts(const TrainConfig& config) const {
   return {tokenizer,

@@ -20,6 +20,9 @@ struct Assembly {
   PromptBuilder prompts(const TrainConfig& config) const;
 };
 
+// What config.model describes, with a vocabulary of so many tokens.
+MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary);
+
 // Loads config.model. A frozen weight that no file has, or has in another shape, is an Error that lists all such.
 Assembly assemble(const TrainConfig& config);
 

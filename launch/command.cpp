@@ -13,6 +13,7 @@
 #include "launch/data_command.hpp"
 #include "launch/eval_command.hpp"
 #include "launch/options.hpp"
+#include "launch/plan_command.hpp"
 #include "launch/report.hpp"
 #include "launch/train_command.hpp"
 #include "launch/weights_command.hpp"
@@ -28,6 +29,7 @@ const std::vector<Command>& commands() {
       {"train", "train by a recipe; under mpirun or srun on several ranks", train_command},
       {"eval", "measure how well a run answers: MME and more", eval_command},
       {"chat", "answer about a picture, once or in a conversation", chat_command},
+      {"plan", "what fits, how fast, on which grid; or draw a pipeline schedule", plan_command},
       {"weights", "convert files of weights, or make random ones", weights_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
   };

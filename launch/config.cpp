@@ -12,6 +12,7 @@
 
 #include "core/log.hpp"
 #include "launch/config_table.hpp"
+#include "parallel/learning_rate.hpp"
 
 namespace skymm {
 namespace {
@@ -300,8 +301,9 @@ OptimizerOptions optimizer_options(const TrainConfig& config) {
 
 float learning_rate(const TrainConfig& config, std::int64_t step) {
   const TrainingConfig& t = config.train;
-  const Schedule schedule = t.schedule == "cosine" ? Schedule::cosine : Schedule::constant;
-  return t.learning_rate * schedule_factor(schedule, step, t.warmup_steps, t.steps, t.min_lr_ratio);
+  const LearningRateSchedule schedule =
+      t.schedule == "cosine" ? LearningRateSchedule::cosine : LearningRateSchedule::constant;
+  return t.learning_rate * learning_rate_factor(schedule, step, t.warmup_steps, t.steps, t.min_lr_ratio);
 }
 
 }  // namespace skymm

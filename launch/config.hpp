@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "launch/options.hpp"
-#include "parallel/optimizer.hpp"
+#include "parallel/zero/optimizer.hpp"
 
 namespace skymm {
 

@@ -11,10 +11,10 @@
 #include "launch/answer_accuracy.hpp"
 #include "launch/caption_names.hpp"
 #include "launch/command.hpp"
-#include "launch/gather.hpp"
 #include "launch/mme_answers.hpp"
 #include "launch/options.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

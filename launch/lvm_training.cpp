@@ -12,7 +12,7 @@
 #include "launch/lvm_data.hpp"
 #include "launch/run_log.hpp"
 #include "ops/functions/activation.hpp"
-#include "parallel/optimizer.hpp"
+#include "parallel/zero/optimizer.hpp"
 
 namespace skymm {
 namespace {

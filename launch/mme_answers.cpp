@@ -6,9 +6,9 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/file.hpp"
-#include "launch/gather.hpp"
 #include "launch/generation.hpp"
 #include "launch/options.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {

@@ -16,7 +16,7 @@
 #include "launch/peak.hpp"
 #include "launch/run_log.hpp"
 #include "ops/models/cost.hpp"
-#include "parallel/optimizer.hpp"
+#include "parallel/zero/states.hpp"
 
 namespace skymm {
 namespace {
@@ -169,48 +169,44 @@ double Trainer::validate() {
   return total[0] / total[1];
 }
 
+// Rank 0 reads; the others get their slices from it.
 void Trainer::resume() {
   if (config_.run.resume == "none") return;
-  const std::string folder = config_.run.dir + "/checkpoints";
   std::optional<FoundCheckpoint> found;
-  if (config_.run.resume == "auto") {
-    found = newest_checkpoint(folder);
-    if (!found) return;
-  } else {
-    found = FoundCheckpoint{config_.run.resume, load_checkpoint(config_.run.resume)};
-  }
-  const Checkpoint& checkpoint = found->checkpoint;
-  std::vector<ExpectedTensor> expected;
-  for (const Optimizer::State& state : optimizer_->states()) expected.push_back({state.name, state.shape});
-  check_checkpoint(checkpoint, found->path, expected, {{"model", assembly_.frozen_hash}});
   std::map<std::string, const CheckpointTensor*> by_name;
-  for (const CheckpointTensor& tensor : checkpoint.tensors) by_name[tensor.name] = &tensor;
-  for (Optimizer::State& state : optimizer_->states()) {
-    const CheckpointTensor& tensor = *by_name.at(state.name);
-    const Shape flat{state.shape.numel()};
-    state.master.copy_from(Tensor::from(tensor.value, flat));
-    if (tensor.m.empty()) continue;  // weights only: the moments start anew
-    state.m.copy_from(Tensor::from(tensor.m, flat));
-    state.v.copy_from(Tensor::from(tensor.v, flat));
+  if (world_.rank() == 0) {
+    const bool newest = config_.run.resume == "auto";
+    found = newest ? newest_checkpoint(config_.run.dir + "/checkpoints")
+                   : FoundCheckpoint{config_.run.resume, load_checkpoint(config_.run.resume)};
   }
-  optimizer_->restore(checkpoint.step);
-  first_step_ = checkpoint.step;
-  log::info("resumed from {} after step {}", found->path, checkpoint.step);
+  if (!agree(found.has_value())) return;
+  if (found) {
+    std::vector<ExpectedTensor> expected;
+    for (const SpreadTensor& tensor : optimizer_->tensors()) expected.push_back({tensor.name, tensor.shape});
+    check_checkpoint(found->checkpoint, found->path, expected, {{"model", assembly_.frozen_hash}});
+    for (const CheckpointTensor& tensor : found->checkpoint.tensors) by_name[tensor.name] = &tensor;
+  }
+  scatter_states(*optimizer_, found ? found->checkpoint.step : 0, [&](const SpreadTensor& tensor) {
+    const CheckpointTensor& saved = *by_name.at(tensor.name);
+    return WholeState{saved.name, saved.shape, saved.value, saved.m, saved.v};  // no moments: they start anew
+  });
+  first_step_ = optimizer_->steps();
+  if (found) log::info("resumed from {} after step {}", found->path, first_step_);
 }
 
 void Trainer::checkpoint(std::int64_t done) {
   const TraceSpan span("checkpoint", "io");
+  Checkpoint checkpoint;
+  gather_states(*optimizer_, StateParts::all, [&](WholeState state) {
+    checkpoint.tensors.push_back(
+        {std::move(state.name), state.shape, std::move(state.master), std::move(state.m), std::move(state.v)});
+  });
   if (world_.rank() == 0) {
-    Checkpoint checkpoint;
     checkpoint.step = done;
     checkpoint.seed = config_.run.seed;
     checkpoint.position = done * config_.train.global_batch;
     checkpoint.frozen = {{"model", assembly_.frozen_hash}};
     checkpoint.config = to_ini(config_);
-    for (const Optimizer::State& state : optimizer_->states()) {
-      checkpoint.tensors.push_back(
-          {state.name, state.shape, state.master.to_vector(), state.m.to_vector(), state.v.to_vector()});
-    }
     const std::string folder = config_.run.dir + "/checkpoints";
     std::filesystem::create_directories(folder);
     try {
@@ -225,11 +221,11 @@ void Trainer::checkpoint(std::int64_t done) {
 
 // The trained weights alone, in the compute dtype: what eval, chat and other tools load.
 void Trainer::export_trained() {
-  if (world_.rank() != 0) return;
   NamedTensors tensors;
-  for (const NamedParameter& entry : trainable_parameters(*assembly_.model)) {
-    tensors.emplace_back(entry.name, entry.parameter->value);
-  }
+  gather_states(*optimizer_, StateParts::master, [&](const WholeState& state) {
+    tensors.emplace_back(state.name, Tensor::from(state.master, state.shape).to(assembly_.model->dtype()));
+  });
+  if (world_.rank() != 0) return;
   write_safetensors(config_.run.dir + "/trained.safetensors", tensors,
                     {{"format", "pt"}, {"frozen", fmt::format("{:016x}", assembly_.frozen_hash)}});
 }

@@ -16,19 +16,22 @@ struct PieceCost {
 
 struct TimedInstruction {
   Instruction instruction;
-  double begin = 0, end = 0;
+  double begin = 0, end = 0;  // begin: when the stage comes to it; a receive waits until `end`
 };
 
 struct Timeline {
   std::vector<std::vector<TimedInstruction>> stages;
   double length = 0;             // until the last stage is done
   double busy(int stage) const;  // time it computes
-  double bubble() const;         // the longest that a stage idles: length - busy, of the busiest stage
+  double bubble() const;         // time that the stage with the most work idles: length less that work
 };
 
-// Blocking receives; sends are buffered unless `rendezvous`, where a send waits for its receive. Throws Error that
-// names the stages and their instructions where the schedule deadlocks, or where an instruction lacks what it depends
-// on.
+// costs: one a piece, in the order of the model. Receives block. Sends are buffered: the stage goes on, the message
+// arrives `send` later, and messages do not slow each other down; with `rendezvous` both ends wait for each other and
+// then for the message. ZeRO's collectives take no time.
+//
+// Throws Error that names stages and instructions where the schedule deadlocks, where an instruction comes twice or
+// lacks what it depends on, and where a message is sent that nobody receives.
 Timeline simulate(const Schedule& schedule, const std::vector<PieceCost>& costs, bool rendezvous = false);
 
 }  // namespace skymm

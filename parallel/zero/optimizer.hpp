@@ -6,15 +6,18 @@
 //   stage 2  gradients too: each chunk's are reduced to their owners as soon as a micro-batch's backward is done
 //   stage 3  weights too: gathered before use, released after
 //
-// Whatever the stage, the same sums are made in the same order over ranks, so training is the same up to rounding.
+// Whatever the stage, gradients are summed in f32 in the order of ranks, and the norm in f64 in the order of names, so
+// training is the same up to rounding, and bit for bit on the same grid. What each stage holds and moves:
+// parallel/zero/memory.hpp.
 #pragma once
 
-#include <string>
+#include <memory>
 #include <vector>
 
 #include "core/communicator.hpp"
 #include "core/parameter.hpp"
 #include "core/slice.hpp"
+#include "parallel/zero/holders.hpp"
 
 namespace skymm {
 
@@ -28,7 +31,7 @@ struct OptimizerOptions {
 
 struct ZeroOptions {
   int stage = 0;
-  std::int64_t bucket_bytes = std::int64_t{16} << 20;  // of gradients or weights that one collective moves
+  std::int64_t bucket_bytes = std::int64_t{16} << 20;  // the most of gradients or weights that one collective moves
 };
 
 // What one step did.
@@ -36,6 +39,8 @@ struct StepReport {
   double gradient_norm = 0;  // of the mean gradient over all tokens and the whole model, before clipping
   bool skipped = false;      // a non-finite gradient somewhere: no rank changed anything
 };
+
+class ZeroChunk;
 
 class Optimizer {
  public:
@@ -47,27 +52,60 @@ class Optimizer {
 
   // chunks: the trainable parameters of each piece of the model on this rank; may be empty, as of a stage that trains
   // nothing. data: the ranks that hold the same pieces; world: all ranks, for the norm. Takes the present values as
-  // masters. From here on Parameter::gradient and, at stage 3, Parameter::value belong to this object.
+  // masters. From here on Parameter::gradient belongs to this object and, at stage 3, so does the memory of
+  // Parameter::value: it is there between wait_weights() and release_weights() only. Collective over `world`.
   Optimizer(std::vector<std::vector<NamedParameter>> chunks, const OptimizerOptions& options, const ZeroOptions& zero,
             Communicator& data, Communicator& world);
   // One chunk, stage 0.
   Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options, Communicator& world);
   ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   // The collectives that a schedule calls (Instruction::Kind), on all ranks of `data` in the same order whether they
-  // had anything to add or not. Nothing happens at stages that do not need them.
-  void gather_weights(int chunk);  // begins; the first use waits
+  // had anything to add or not. Nothing happens at stages that do not need them. gather_weights() only begins:
+  // wait_weights() comes before use. gather and release nest: the weights stay until the last release.
+  void gather_weights(int chunk);
+  void wait_weights(int chunk);
   void release_weights(int chunk);
-  void reduce_gradients(int chunk);  // adds this micro-batch's gradients to the owners' shards, and clears them
+  // Adds this micro-batch's gradients to the owners' shards, and clears them. A step calls it after every micro-batch,
+  // or never: step() then sums what the micro-batches have added up.
+  void reduce_gradients(int chunk);
 
   // Sums what is left to sum, divides by `weight` (the tokens of the global batch), clips by the global norm, updates
   // masters and values, and zeroes the gradients. Every rank calls it, whether it had data or not.
   StepReport step(float learning_rate, double weight);
 
-  std::vector<State>& states();
-  std::int64_t steps() const;
-  // After a checkpoint's tensors were copied into states(): values are made from masters again.
+  // In the order of names and elements. A parameter whose elements this rank owns in several runs has a state for each.
+  std::vector<State>& states() { return states_; }
+  const std::vector<State>& states() const { return states_; }
+  // All that trains, on all ranks of `world`, which has the same list everywhere.
+  const std::vector<SpreadTensor>& tensors() const { return tensors_; }
+  Communicator& world() const { return world_; }
+  std::int64_t steps() const { return steps_; }
+  // After a checkpoint's tensors were copied into states(): values are made from masters again. Collective over `data`.
   void restore(std::int64_t steps);
+
+ private:
+  // What step() does with a state: its gradient, the value that it rounds to, and its place among the sums of squares.
+  struct Update {
+    Tensor gradient, value;
+    std::int64_t square = -1;  // -1: another rank, which holds the same, counts it
+  };
+
+  ZeroChunk& chunk(int i) const;
+  void find_squares();
+  double gradient_norm() const;
+  void update(const StepReport& report, float learning_rate, double weight);
+
+  OptimizerOptions options_;
+  Communicator& world_;
+  std::vector<std::unique_ptr<ZeroChunk>> chunks_;
+  std::vector<State> states_;
+  std::vector<Update> updates_;  // of the states
+  std::vector<SpreadTensor> tensors_;
+  std::int64_t squares_ = 0;  // slices that count in the norm, over all ranks
+  std::int64_t steps_ = 0;
 };
 
 }  // namespace skymm

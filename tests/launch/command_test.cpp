@@ -64,7 +64,8 @@ TEST_F(CommandLine, HelpAndVersionSucceed) {
                                                     {"data", "build", "picturebook", "--help"},
                                                     {"data", "inspect", "--help"},
                                                     {"data", "verify", "--help"},
-                                                    {"train", "--help"}}) {
+                                                    {"train", "--help"},
+                                                    {"plan", "--help"}}) {
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.code, 0);
     EXPECT_THAT(outcome.out, HasSubstr("skymm")) << arguments.front();

@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/eval_command.hpp"
-#include "launch/gather.hpp"
 #include "launch/mme_answers.hpp"
+#include "parallel/gather_text.hpp"
 #include "support/mpi_main.hpp"
 #include "support/tiny_run.hpp"
 

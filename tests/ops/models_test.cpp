@@ -1,19 +1,15 @@
 // What the models promise beyond their numbers: recomputation, deferral, streams, packing, merging, freezing.
+#include "support/models.hpp"
+
 #include <cmath>
 #include <limits>
 
 #include "core/error.hpp"
 #include "ops/models/cost.hpp"
 #include "ops/models/lvm.hpp"
-#include "ops/models/multimodal.hpp"
-#include "support/support.hpp"
 
 namespace skymm::testing {
 namespace {
-
-Tensor ids(const std::vector<std::int32_t>& values) {
-  return Tensor::from(values, {static_cast<std::int64_t>(values.size())});
-}
 
 MultimodalConfig small_config() {
   MultimodalConfig config;
@@ -25,85 +21,11 @@ MultimodalConfig small_config() {
   return config;
 }
 
-// Four visual tokens where `image`, then `text` random tokens, all of them labels.
-struct Sample {
-  std::int32_t position;  // in the global batch: decides its tokens and its dropout
-  std::int32_t text;
-  bool image;
-};
-
 Batch batch_of(const std::vector<Sample>& samples, DType dtype = DType::f32) {
-  constexpr std::int32_t visual = 4;
-  std::vector<std::int32_t> tokens, positions, offsets{0}, rows, labels, visual_rows, row_ids;
-  std::vector<float> pixels;
-  Batch batch;
-  for (const Sample& sample : samples) {
-    RandomStream random(77, static_cast<std::uint64_t>(sample.position));
-    const std::int32_t before = sample.image ? visual : 0;
-    for (std::int32_t t = 0; t < before + sample.text; ++t) {
-      const auto row = static_cast<std::int32_t>(tokens.size());
-      if (t < before) visual_rows.push_back(row);
-      tokens.push_back(t < before ? -1 : static_cast<std::int32_t>(random.below(61)));
-      positions.push_back(t);
-      row_ids.insert(row_ids.end(), {sample.position, t});
-      if (t > before) {
-        rows.push_back(row - 1);
-        labels.push_back(tokens.back());
-      }
-    }
-    offsets.push_back(static_cast<std::int32_t>(tokens.size()));
-    batch.max_length = std::max<std::int64_t>(batch.max_length, before + sample.text);
-    for (int i = 0; sample.image && i < 3 * 28 * 28; ++i) pixels.push_back(random.normal());
-  }
-  batch.tokens = ids(tokens);
-  batch.positions = ids(positions);
-  batch.sequence_offsets = ids(offsets);
-  batch.label_rows = ids(rows);
-  batch.label_ids = ids(labels);
-  batch.row_ids = Tensor::from(row_ids, {static_cast<std::int64_t>(tokens.size()), 2});
-  batch.random = {.seed = 9, .step = 3};
-  batch.training = true;
-  if (!pixels.empty()) {
-    batch.visual_rows = ids(visual_rows);
-    batch.pixels =
-        Tensor::from(pixels, {static_cast<std::int64_t>(pixels.size()) / (3 * 28 * 28), 3, 28, 28}).to(dtype);
-  }
-  return batch;
+  return batch_of(small_config(), samples, dtype);
 }
 
 const std::vector<Sample> mixed{{0, 7, true}, {1, 5, false}, {2, 3, true}};
-
-std::unique_ptr<Multimodal> make(const MultimodalConfig& config, DType dtype = DType::f32, bool freeze = true) {
-  auto model = std::make_unique<Multimodal>(config, dtype, cpu());
-  initialize(*model, 5);
-  for (const NamedParameter& entry : all_parameters(*model)) {  // B is zero after initialize: then A has no gradient
-    if (entry.name.find("lora_B") != std::string::npos) {
-      entry.parameter->value.copy_from(random_tensor(entry.parameter->shape, dtype, stable_hash(entry.name), 0.2));
-    }
-  }
-  if (freeze) model->freeze();
-  return model;
-}
-
-struct Result {
-  double loss = 0;
-  std::map<std::string, Values> gradients;
-
-  bool operator==(const Result&) const = default;
-};
-
-Result run(Multimodal& model, const Batch& batch, Graph::Weights weights = Graph::Weights::now) {
-  for (const NamedParameter& entry : all_parameters(model)) entry.parameter->clear_gradient();
-  Graph graph;
-  const Variable loss = model.loss(graph, batch);
-  graph.backward(loss, Tensor::full({1}, DType::f32, 1), weights);
-  graph.weight_gradients();
-  Result result{loss.value().item(), {}};
-  for (const NamedParameter& entry : trainable_parameters(model)) {
-    if (entry.parameter->gradient.defined()) result.gradients[entry.name] = values_of(entry.parameter->gradient);
-  }
-  return result;
-}
 
 double norm(const Values& x) {
   double sum = 0;
@@ -118,23 +40,25 @@ INSTANTIATE_TEST_SUITE_P(, ModelsOf, ::testing::Values(DType::f32, DType::bf16),
 TEST_P(ModelsOf, RecomputationDeferralAndStreamsChangeNoBit) {
   const Batch batch = batch_of(mixed, GetParam());
   MultimodalConfig config = small_config();
-  const Result plain = run(*make(config, GetParam()), batch);
+  const Result plain = run(*random_model(config, GetParam()), batch);
   EXPECT_EQ(plain.gradients.size(), 2 * 2 * 7 + 13U);  // LoRA of two layers, and the resampler
   for (const auto& [name, gradient] : plain.gradients) EXPECT_GT(norm(gradient), 0) << name;
-  EXPECT_TRUE(run(*make(config, GetParam()), batch) == plain) << "the same again";
-  EXPECT_TRUE(run(*make(config, GetParam()), batch, Graph::Weights::deferred) == plain) << "deferred weight gradients";
+  EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "the same again";
+  EXPECT_TRUE(run(*random_model(config, GetParam()), batch, Graph::Weights::deferred) == plain)
+      << "deferred weight gradients";
   {
     DeferredStream stream(cpu());
     const StreamScope scope(stream);
-    EXPECT_TRUE(run(*make(config, GetParam()), batch) == plain) << "deferred stream";
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "deferred stream";
   }
   config.recompute = Recompute::full;
-  EXPECT_TRUE(run(*make(config, GetParam()), batch) == plain) << "recomputed";
-  EXPECT_TRUE(run(*make(config, GetParam()), batch, Graph::Weights::deferred) == plain) << "recomputed and deferred";
+  EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed";
+  EXPECT_TRUE(run(*random_model(config, GetParam()), batch, Graph::Weights::deferred) == plain)
+      << "recomputed and deferred";
 }
 
 TEST(Models, LossOfABatchIsTheSumOfItsSamples) {
-  const auto model = make(small_config());
+  const auto model = random_model(small_config());
   const Result all = run(*model, batch_of(mixed));
   double loss = 0;
   std::map<std::string, Values> sums;
@@ -152,7 +76,7 @@ TEST(Models, LossOfABatchIsTheSumOfItsSamples) {
 }
 
 TEST(Models, TextAloneNeverRunsTheVisionPart) {
-  const auto model = make(small_config(), DType::f32, false);
+  const auto model = random_model(small_config(), DType::f32, false);
   for (const NamedParameter& entry : all_parameters(*model)) {
     const bool vision = entry.name.starts_with("vision_model") || entry.name.starts_with("resampler");
     if (vision) entry.parameter->value.fill(std::numeric_limits<double>::quiet_NaN());
@@ -165,7 +89,7 @@ TEST(Models, TextAloneNeverRunsTheVisionPart) {
 }
 
 TEST(Models, CachedFeaturesAreAsGoodAsPixels) {
-  const auto model = make(small_config());
+  const auto model = random_model(small_config());
   Batch batch = batch_of(mixed);
   const Result from_pixels = run(*model, batch);
   batch.features = model->features(batch.pixels);
@@ -174,7 +98,7 @@ TEST(Models, CachedFeaturesAreAsGoodAsPixels) {
 }
 
 TEST(Models, ABatchWithoutLabelsCostsNothing) {
-  const auto model = make(small_config());
+  const auto model = random_model(small_config());
   const Result none = run(*model, batch_of({}));
   EXPECT_EQ(none.loss, 0);
   EXPECT_TRUE(none.gradients.empty());
@@ -184,7 +108,7 @@ TEST(Models, EachTrainedParameterIsReportedCompleteOnce) {
   for (const Recompute recompute : {Recompute::none, Recompute::full}) {
     MultimodalConfig config = small_config();
     config.recompute = recompute;
-    const auto model = make(config);
+    const auto model = random_model(config);
     std::map<const Parameter*, int> completed;
     Graph graph;
     graph.on_complete([&](Parameter& parameter) { ++completed[&parameter]; });
@@ -199,7 +123,7 @@ TEST(Models, MergedLoraAnswersTheSameAndUnmergesAgain) {
   for (const Packing packing : {Packing::none, Packing::both}) {
     MultimodalConfig config = small_config();
     config.packing = packing;
-    const auto model = make(config);
+    const auto model = random_model(config);
     Batch batch = batch_of(mixed);
     batch.training = false;
     const auto logits = [&] {
@@ -225,7 +149,7 @@ TEST(Models, AllTrainableDecoderWithTiedHeadHasTheRightGradient) {
   config.vision.reset();
   config.lora.rank = 0;
   config.trainable.decoder = true;
-  const auto model = make(config);
+  const auto model = random_model(config);
   const Batch batch = batch_of({{1, 7, false}, {4, 9, false}});
   const Result result = run(*model, batch);
   for (const NamedParameter& entry : trainable_parameters(*model)) {
@@ -250,7 +174,7 @@ TEST(Models, AllTrainableDecoderWithTiedHeadHasTheRightGradient) {
 
 TEST(Models, InitialWeightsDependOnSeedAndNameAlone) {
   MultimodalConfig config = small_config();
-  const auto model = make(config);
+  const auto model = random_model(config);
   config.decoder.layers = 1;
   config.vision.reset();
   config.lora.rank = 0;
@@ -303,14 +227,14 @@ TEST(Models, BadSettingsSayWhatThereIs) {
   EXPECT_THROW(Multimodal(config, DType::f32, cpu()), Error);
   config = small_config();
   config.vision.reset();
-  const auto text_only = make(config);
+  const auto text_only = random_model(config);
   EXPECT_THROW(run(*text_only, batch_of(mixed)), Error);
 }
 
 TEST(Models, TableSaysWhatTrains) {
   MultimodalConfig config = small_config();
   config.lora.targets = {"q_proj", "v_proj"};
-  const auto model = make(config);
+  const auto model = random_model(config);
   std::int64_t lora = 0;
   for (const NamedParameter& entry : trainable_parameters(*model)) {
     if (entry.name.find("lora") != std::string::npos) lora += entry.parameter->shape.numel();

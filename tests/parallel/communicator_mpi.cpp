@@ -1,4 +1,5 @@
 #include <cstring>
+#include <functional>
 
 #include "core/error.hpp"
 #include "support/mpi_main.hpp"
@@ -143,6 +144,53 @@ TEST(MpiCommunicator, SplitsByColorAndOrdersByKey) {
   const Tensor x = Tensor::full({1}, DType::f32, 1);
   parity->all_reduce(x);
   EXPECT_EQ(x.item(), parity->size());
+}
+
+TEST(MpiCommunicator, NamesItselfAndItsParts) {
+  EXPECT_EQ(ranks().name(), "world");
+  EXPECT_EQ(ranks().split(0, 0, "data 3")->name(), "data 3");
+  const int parity = ranks().rank() % 2;
+  EXPECT_EQ(ranks().split(parity, 0)->name(), fmt::format("world part {}", parity));
+}
+
+// Every collective, its like of another shape, and another in its place: all ranks throw, and go on unharmed.
+TEST(CheckCollectives, NamesTheRankThatDiverges) {
+  struct Checking {
+    Checking() { set_check_collectives(true); }
+    ~Checking() { set_check_collectives(false); }
+  };
+  const int size = ranks().size(), last = size - 1;
+  const auto part = ranks().split(0, ranks().rank(), "checked");
+  const Tensor x = Tensor::zeros({size * 4}, DType::f32), shard = Tensor::zeros({4}, DType::f32);
+  const std::vector<std::pair<std::string, std::function<void()>>> diverging = {
+      {"all_gather #1 (f32 x {})", [&] { part->all_gather(shard, x); }},
+      {"all_reduce #2 (f32 x 4)", [&] { part->all_reduce(shard); }},
+      {"all_reduce #3 (bf16 x {})", [&] { part->all_reduce(Tensor::zeros(x.shape(), DType::bf16)); }},
+      {"broadcast #4 from rank 0 (f32 x {})", [&] { part->broadcast(x, 0); }},
+      {"barrier #5", [&] { part->barrier(); }},
+      {"split #6", [&] { part->split(0, 0); }},
+  };
+  for (const auto& [called, call] : diverging) {
+    const Checking checking;
+    try {
+      if (ranks().rank() == last) call();
+      if (ranks().rank() != last) part->all_reduce(x);
+      ADD_FAILURE() << "nobody noticed " << called;
+    } catch (const Error& error) {
+      // Of two ranks the lower is believed.
+      EXPECT_THAT(error.message(),
+                  ::testing::HasSubstr(fmt::format("the ranks of checked disagree on what to call: "
+                                                   "rank {} called {}, but rank",
+                                                   last, fmt::format(fmt::runtime(called), 4 * size))));
+      EXPECT_THAT(error.message(), ::testing::HasSubstr("called all_reduce #"));
+    }
+  }
+  const Checking checking;
+  const std::int64_t sent = part->counts().of(CallKind::all_reduce).sent;
+  const Tensor one = Tensor::full({1}, DType::f32, 1);
+  part->all_reduce(one);
+  EXPECT_EQ(one.item(), size);
+  EXPECT_EQ(part->counts().of(CallKind::all_reduce).sent - sent, 4 * (size - 1)) << "comparing is not counted";
 }
 
 TEST(MpiCommunicator, WaitsForTheStream) {

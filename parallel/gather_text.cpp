@@ -1,4 +1,4 @@
-#include "launch/gather.hpp"
+#include "parallel/gather_text.hpp"
 
 #include <algorithm>
 

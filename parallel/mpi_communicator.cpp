@@ -1,0 +1,41 @@
+#include "parallel/mpi_communicator.hpp"
+
+#include "core/error.hpp"
+#include "parallel/collective_check.hpp"
+#include "parallel/mpi_operation.hpp"
+
+namespace skymm {
+
+MpiCommunicator::MpiCommunicator(MPI_Comm comm, const std::string& name)
+    : MpiCommunicator(std::make_shared<MpiChannel>(comm, name)) {}
+
+MpiCommunicator::MpiCommunicator(std::shared_ptr<MpiChannel> channel)
+    : CheckedCommunicator(channel->ledger, channel->rank, channel->size), channel_(std::move(channel)) {}
+
+void MpiCommunicator::poll() { poll_operations(); }
+
+void MpiCommunicator::set_largest_message(std::int64_t bytes) {
+  check(bytes > 0 && bytes <= std::int64_t{1} << 30, "largest message: {} bytes is not in 1..2^30", bytes);
+  channel_->largest_message = bytes;
+}
+
+Handle MpiCommunicator::begin(const Call& call, const Tensor& from, const Tensor& to) {
+  if (call.collective() && check_collectives()) check_agreement(name(), gather_calls(channel_, call));
+  std::unique_ptr<MpiOperation> operation = make_operation(channel_, call, from, to);
+  if (operation == nullptr) {
+    channel_->ledger->complete(call, 0, 0);
+    return {};
+  }
+  operation->drive();
+  return Handle(std::move(operation));
+}
+
+// Ranks meet in messages first, where one that is missing can be named; MPI_Comm_split only says that it waits.
+std::unique_ptr<Communicator> MpiCommunicator::divide(const Call& call, int color, int key, const std::string& name) {
+  begin(call, {}, {}).wait();
+  MPI_Comm part;
+  check_mpi(MPI_Comm_split(channel_->messages, color, key, &part), "split");
+  return std::make_unique<MpiCommunicator>(part, name);
+}
+
+}  // namespace skymm

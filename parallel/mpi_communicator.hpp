@@ -1,0 +1,34 @@
+// Ranks over MPI. Only CPU tensors. MPI moves bytes; sums are made here, in rank order.
+#pragma once
+
+#include <mpi.h>
+
+#include <memory>
+#include <string>
+
+#include "parallel/checked_communicator.hpp"
+
+namespace skymm {
+
+struct MpiChannel;
+
+class MpiCommunicator final : public CheckedCommunicator {
+ public:
+  // Takes comm over: frees it at the end. Collective.
+  explicit MpiCommunicator(MPI_Comm comm, const std::string& name = "world");
+
+  void poll() override;
+
+  // Bytes that one message of MPI moves at most; a larger transfer is made of several. For tests.
+  void set_largest_message(std::int64_t bytes);
+
+ private:
+  explicit MpiCommunicator(std::shared_ptr<MpiChannel> channel);
+
+  Handle begin(const Call& call, const Tensor& from, const Tensor& to) override;
+  std::unique_ptr<Communicator> divide(const Call& call, int color, int key, const std::string& name) override;
+
+  std::shared_ptr<MpiChannel> channel_;
+};
+
+}  // namespace skymm

@@ -1,0 +1,51 @@
+// Cuts the row of a model's blocks (ops/models/cut.hpp) into the pieces of a pipeline.
+//
+// With a frozen model blocks differ as they would not without: a frozen ViT has no backward, what lies before anything
+// that trains has none either, and the rest of the frozen decoder has as much backward as forward. The costs
+// (ops/models/cost.hpp) know.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/models/cost.hpp"
+
+namespace skymm {
+
+struct PartitionShape {
+  int stages = 1, chunks = 1;
+  int pieces() const { return stages * chunks; }
+};
+
+// The pieces of one stage: s, s + stages, ... (PipelineShape::piece).
+std::vector<BlockRange> pieces_of_stage(const std::vector<BlockRange>& pieces, int stages, int stage);
+
+// A rank's memory, so that stages fit: the bytes that `pieces` take on `stage`, of `limit`.
+struct MemoryLimit {
+  double limit = 0;
+  std::function<double(int stage, const std::vector<BlockRange>& pieces)> bytes;
+};
+
+// Cuts the row into consecutive pieces of at least one block, so that the slowest takes as little time as possible:
+// forward, recomputation and backward. With one chunk a stage that is the slowest stage; with several it is what an
+// interleaved schedule waits for. Exact, by dynamic programming; where several cuts are as fast, the one with the least
+// sum of squares on the way. With one chunk a stage, the fastest of the cuts that fit `memory`; with more, that cut if
+// it fits. Throws Error where there are more pieces than blocks, and where no cut fits: which stage of the cut that
+// needs least lacks how much, and what would help.
+std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const PartitionShape& shape,
+                                  const MemoryLimit& memory = {});
+
+// The pieces that begin at the blocks of these names (cut.hpp): the first may be left out, "resampler", "layers.12".
+// Throws Error for names that are none, out of order, or not as many as pieces.
+std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::vector<std::string>& first_blocks,
+                                    int pieces);
+
+// For people: a line a piece with its stage, blocks, parameters, share of the work and what crosses behind it.
+std::string partition_table(const MultimodalConfig& config, const std::vector<BlockCost>& costs,
+                            const std::vector<BlockRange>& pieces, int stages);
+
+// "vision.0 - resampler"
+std::string name_of(const MultimodalConfig& config, BlockRange piece);
+
+}  // namespace skymm

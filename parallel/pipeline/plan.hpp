@@ -1,0 +1,66 @@
+// Will it fit, how fast, and on which grid? Answers before a job starts, from sizes alone.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "parallel/grid.hpp"
+#include "parallel/pipeline/partition.hpp"
+#include "parallel/pipeline/schedule.hpp"
+
+namespace skymm {
+
+struct PlanInput {
+  MultimodalConfig model;
+  ComputeForm form;
+  StepCounts micro_batch;  // a typical one
+  int micro_batches = 1;   // of a step, over all data-parallel ranks
+  int ranks = 1;
+  double memory = 0;              // bytes of a rank; 0: no limit
+  double operations = 1e11;       // floating-point operations a second that a rank does
+  double bandwidth = 1e9;         // bytes a second from rank to rank
+  std::vector<std::string> cuts;  // blocks where pieces begin (manual_cuts), for grids with as many; none: balanced
+};
+
+// The most bytes of a rank at once, by purpose (core/memory.hpp).
+struct RankMemory {
+  double weights = 0, activations = 0, gradients = 0, optimizer = 0, communication = 0;
+  double total() const { return weights + activations + gradients + optimizer + communication; }
+};
+
+struct Plan {
+  GridShape grid;
+  ScheduleKind schedule = ScheduleKind::one_f_one_b;
+  int chunks = 1;
+  int zero_stage = 0;
+  std::vector<BlockRange> pieces;
+  std::vector<RankMemory> stages;  // of a rank of each
+  double step_seconds = 0;
+  double bubble = 0;    // share of the step that the stage with the most work idles
+  std::string problem;  // why it does not run; empty where it does
+
+  const RankMemory& largest() const;  // of the stage that needs most
+};
+
+// Of a rank of `stage`, which holds `pieces` (chunk by chunk) of a model with these costs:
+//
+//   weights        values in the compute dtype, frozen ones as packed as they are; ZeRO-3 shards those that train
+//   activations    what the schedule keeps alive, the outputs that wait for their gradient, and the work at hand
+//   gradients      f32 of what trains
+//   optimizer      f32 masters and two moments
+//   communication  buckets of ZeRO
+//
+// ZeRO shards over `data` ranks. What libraries need for themselves, and the samples that the loader holds, are extra.
+RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
+                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype);
+
+// Every grid of so many ranks with every schedule and ZeRO stage that differs there: those that fit first, the fastest
+// first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends.
+std::vector<Plan> plan(const PlanInput& input);
+
+// A line a plan, `most` at most.
+std::string plan_table(const std::vector<Plan>& plans, std::size_t most);
+// A line a stage, MiB by purpose.
+std::string memory_table(const PlanInput& input, const Plan& plan);
+
+}  // namespace skymm

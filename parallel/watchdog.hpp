@@ -1,0 +1,50 @@
+// Notices a rank that hangs, says which ranks wait in which call and for whom, and ends the job.
+//
+// A thread a rank, from the start of MPI to its end. It never calls MPI but to abort: it reads what ranks publish on
+// the status board of their host. Where a rank of its own has waited too long (nothing moved in its call), or where the
+// process of a rank of the host is gone, the first to notice reports and ends all ranks with `watchdog_exit_code`. What
+// ranks of other hosts do it cannot see; but it knows for whom its own wait, and each host reports for itself. A job
+// that is suspended as a whole and resumed (Slurm does that) does not count as hanging. A rank that has ended its work
+// waits for the others without limit. On SIGUSR2 it prints what this rank does and its last calls, and the job goes on.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+#include "parallel/status_board.hpp"
+
+namespace skymm {
+
+inline constexpr int watchdog_exit_code = 70;
+
+// How long a rank may wait in a call without anything moving; 300 at first, 0: for ever. Of the whole process; takes
+// effect at once.
+void set_watchdog_limit(double seconds);
+double watchdog_limit();
+
+// Ends the processes of all ranks at once and does not return. Should that hang too, this process ends alone, seconds
+// later.
+[[noreturn]] void abort_job(int code);
+
+class Watchdog {
+ public:
+  explicit Watchdog(StatusBoard& board);
+  ~Watchdog();
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+ private:
+  void run();
+  void look();
+  double wait_so_far();  // seconds; 0: this rank does not wait
+  void end_job(const std::string& why);
+
+  StatusBoard& board_;
+  double looked_ = 0, moved_ = 0;  // when this thread looked last; when something moved in the call that is waited in
+  double waited_ = 0;              // since then
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+}  // namespace skymm

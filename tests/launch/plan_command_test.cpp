@@ -1,0 +1,56 @@
+// skymm plan for a recipe: it answers without loading a model, and says where nothing fits.
+#include "launch/plan_command.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "launch/options.hpp"
+#include "support/tiny_run.hpp"
+
+namespace skymm::testing {
+namespace {
+
+struct Answer {
+  int code = 0;
+  std::string text;
+};
+
+Answer answer(std::vector<std::string> arguments) {
+  ::testing::internal::CaptureStdout();
+  const int code = plan_command(arguments);
+  return {code, ::testing::internal::GetCapturedStdout()};
+}
+
+TEST(PlanCommand, ListsWhatFitsAndFailsWhereNothingDoes) {
+  const std::string dir = ::testing::TempDir() + "/plan_command";
+  std::filesystem::create_directories(dir);
+  TrainConfig config;
+  config.model.decoder = "pico";
+  config.model.vision = "vit-pico";
+  config.model.queries = 4;
+  config.model.tokenizer = dir + "/absent.model";
+  config.data.train = {{"none.h5"}};
+  write_file(dir + "/config.ini", to_ini(config));
+  const std::vector<std::string> base{"--config", dir + "/config.ini", "--ranks", "2", "--gflops", "100"};
+  const auto with = [&](std::initializer_list<std::string> more) {
+    std::vector<std::string> all = base;
+    all.insert(all.end(), more);
+    return all;
+  };
+  const Answer all = answer(base);
+  EXPECT_EQ(all.code, 0);
+  EXPECT_THAT(all.text, ::testing::ContainsRegex("1 +2 +1f1b +1 +0 .* fits"));
+  EXPECT_THAT(all.text, ::testing::ContainsRegex("2 +1 +- +1 +1 .* fits"));
+  const Answer none = answer(with({"--memory", "4K"}));
+  EXPECT_EQ(none.code, 1);
+  EXPECT_THAT(none.text, ::testing::HasSubstr("nothing fits"));
+  EXPECT_EQ(answer(with({"--memory", "80G", "--tokens", "64", "--labels", "9"})).code, 0);
+  for (const auto& bad : std::vector<std::vector<std::string>>{
+           {"--memory", "much"}, {"--memory", "-1G"}, {"--tokens", "4"}, {"--labels", "5000"}}) {
+    EXPECT_THROW(answer(with({bad[0], bad[1]})), UsageError) << bad[0] << " " << bad[1];
+    ::testing::internal::GetCapturedStdout();
+  }
+}
+
+}  // namespace
+}  // namespace skymm::testing

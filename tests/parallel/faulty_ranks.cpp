@@ -1,0 +1,89 @@
+// Ranks that fail in a way that their argument names, for tests/parallel/faults: each must end the job, and be named.
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+
+#include "core/error.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/watchdog.hpp"
+
+namespace skymm {
+namespace {
+
+constexpr int faulty = 1;  // the rank; of three
+
+Tensor ones(std::int64_t n) { return Tensor::full({n}, DType::f32, 1); }
+
+// All ranks call all_reduce but the faulty one, which does `instead`.
+void sum_but(Communicator& ranks, const std::function<void()>& instead) {
+  if (ranks.rank() == faulty) instead();
+  ranks.all_reduce(ones(3000));
+}
+
+void sleep_for_ever() {
+  for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
+    {"stopped", [](Communicator& ranks) { sum_but(ranks, [] { raise(SIGSTOP); }); }},
+    {"stopped_inside",
+     [](Communicator& ranks) {
+       sum_but(ranks, [&] {
+         Handle begun = ranks.iall_reduce(ones(3000));
+         raise(SIGSTOP);
+       });
+     }},
+    {"computing", [](Communicator& ranks) { sum_but(ranks, sleep_for_ever); }},
+    {"killed",  // in the middle of a large sum
+     [](Communicator& ranks) {
+       Handle sum = ranks.iall_reduce(ones(3000000));
+       if (ranks.rank() == faulty) raise(SIGKILL);
+       sum.wait();
+     }},
+    {"suspended",  // not a fault: the others are stopped for longer than they may wait, and go on
+     [](Communicator& ranks) {
+       const Tensor pids = Tensor::zeros({ranks.size()}, DType::i64);
+       ranks.all_gather(Tensor::full({1}, DType::i64, getpid()), pids);
+       const auto signal_others = [&](int signal) {
+         for (int r = 0; r < ranks.size(); ++r) {
+           if (r != faulty) kill(static_cast<pid_t>(pids.to_vector<std::int64_t>()[r]), signal);
+         }
+       };
+       sum_but(ranks, [&] {
+         std::this_thread::sleep_for(std::chrono::seconds(1));  // until they wait
+         signal_others(SIGSTOP);
+         std::this_thread::sleep_for(std::chrono::duration<double>(watchdog_limit() + 2));
+         signal_others(SIGCONT);
+         std::this_thread::sleep_for(std::chrono::seconds(1));  // for their watchdogs to look
+       });
+     }},
+    {"ended", [](Communicator& ranks) { sum_but(ranks, [] { std::exit(0); }); }},
+    {"fails", [](Communicator& ranks) { sum_but(ranks, [] { fail("the disk is full"); }); }},
+    {"other_collective",
+     [](Communicator& ranks) { sum_but(ranks, [&] { ranks.all_gather(ones(4), ones(4 * ranks.size())); }); }},
+    {"deadlock", [](Communicator& ranks) { ranks.recv(ones(10), (ranks.rank() + 1) % ranks.size(), 5); }},
+};
+
+}  // namespace
+}  // namespace skymm
+
+// faulty_ranks SCENARIO WATCHDOG_SECONDS [check]
+int main(int argc, char** argv) {
+  using namespace skymm;
+  return run_ranks([&] {
+    check(argc >= 3 && scenarios.contains(argv[1]), "usage: {} SCENARIO WATCHDOG_SECONDS [check]", argv[0]);
+    set_watchdog_limit(std::atof(argv[2]));
+    set_check_collectives(argc > 3);
+    const auto ranks = world();
+    ranks->barrier();
+    scenarios.at(argv[1])(*ranks);
+    ranks->barrier();
+    return 0;
+  });
+}

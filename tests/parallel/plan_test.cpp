@@ -1,0 +1,203 @@
+// Plans, held against runs: bytes by purpose within a tenth of what the allocator counts.
+#include "parallel/pipeline/plan.hpp"
+
+#include <map>
+
+#include "core/error.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/zero/optimizer.hpp"
+#include "support/models.hpp"
+
+namespace skymm::testing {
+namespace {
+
+constexpr StepCounts counts{.tokens = 180 + 3 * 4, .labels = 176, .images = 3, .resampled = 3, .mean_length = 50};
+const std::vector<Sample> samples{{0, 40, true}, {1, 60, false}, {2, 50, true}, {3, 30, true}};
+
+MultimodalConfig config_of(const char* vision, const char* decoder) {
+  MultimodalConfig config;
+  config.vision = vision_preset(vision);
+  config.decoder = decoder_preset(decoder);
+  config.resampler = {.kind = ResamplerKind::qwen, .queries = 4, .heads = 2};
+  config.lora = {.rank = 4, .alpha = 8, .dropout = 0.1F};
+  return config;
+}
+
+class Meter {
+ public:
+  Meter() {
+    cpu().allocator().reset_peak();
+    for (const Purpose purpose : all) before_[purpose] = cpu().allocator().use(purpose).current;
+  }
+  double peak(Purpose purpose) const {
+    return static_cast<double>(cpu().allocator().use(purpose).peak) - static_cast<double>(before_.at(purpose));
+  }
+  double now(Purpose purpose) const {
+    return static_cast<double>(cpu().allocator().use(purpose).current) - static_cast<double>(before_.at(purpose));
+  }
+
+ private:
+  static constexpr std::array all{Purpose::weights, Purpose::activations, Purpose::gradients, Purpose::optimizer};
+  std::map<Purpose, std::size_t> before_;
+};
+
+void expect_within_a_tenth(double measured, double predicted, const char* what) {
+  EXPECT_NEAR(measured, predicted, 0.1 * predicted) << what;
+}
+
+class PlanOf : public ::testing::TestWithParam<std::pair<const char*, const char*>> {};
+INSTANTIATE_TEST_SUITE_P(, PlanOf, ::testing::Values(std::pair{"vit-pico", "pico"}, std::pair{"vit-nano", "nano"}),
+                         [](const auto& info) { return info.param.second; });
+
+TEST_P(PlanOf, MemoryOfARankIsWhatAStepTakes) {
+  const MultimodalConfig config = config_of(GetParam().first, GetParam().second);
+  const std::vector<Plan> plans =
+      plan({.model = config, .form = compute_form(DType::bf16, cpu()), .micro_batch = counts, .micro_batches = 2});
+  ASSERT_EQ(plans.size(), 1U);
+  const Batch batch = batch_of(config, samples, DType::bf16);
+  const Meter meter;
+  const auto model = random_model(config, DType::bf16);
+  const double weights = meter.now(Purpose::weights);
+  SingleCommunicator world;
+  Optimizer optimizer(trainable_parameters(*model), {}, world);
+  for (int micro_batch = 0; micro_batch < 2; ++micro_batch) {
+    Graph graph;
+    const Variable loss = model->loss(graph, batch);
+    graph.backward(loss, Tensor::full({1}, DType::f32, 1));
+  }
+  optimizer.step(1e-3F, 1);
+  const RankMemory& predicted = plans[0].largest();
+  expect_within_a_tenth(weights, predicted.weights, "weights");
+  expect_within_a_tenth(meter.peak(Purpose::gradients), predicted.gradients, "gradients");
+  expect_within_a_tenth(meter.peak(Purpose::optimizer), predicted.optimizer, "optimizer");
+  // The pixels were there before.
+  expect_within_a_tenth(meter.peak(Purpose::activations) + static_cast<double>(batch.pixels.bytes()),
+                        predicted.activations, "activations");
+}
+
+// What a stage keeps while it works through its list, every micro-batch alike, with its pixels where there is a ViT.
+double activations_of(Multimodal& model, const Schedule& schedule, int stage, const Batch& batch) {
+  struct Live {
+    Batch batch;
+    Graph graph{};
+    Variable input, output;
+  };
+  const MultimodalConfig& config = model.config();
+  const BatchSizes sizes = model.sizes(batch);
+  const Meter meter;
+  std::map<std::pair<int, int>, Live> live;
+  for (const Instruction& instruction : schedule.stages[static_cast<std::size_t>(stage)]) {
+    if (!computes(instruction.kind)) continue;
+    const BlockRange piece = model.pieces()[static_cast<std::size_t>(instruction.chunk)];
+    const std::pair place{instruction.chunk, instruction.micro_batch};
+    Live& here = live[place];
+    if (instruction.kind == Instruction::Kind::forward) {
+      here.batch = batch;
+      if (piece.begin == 0) {
+        here.batch.pixels = batch.pixels.clone();
+      } else {
+        const Tensor received = Tensor::zeros(boundary_shape(config, piece.begin, sizes), model.dtype());
+        here.input =
+            gradient_crosses(config, piece.begin, sizes) ? here.graph.input(received) : here.graph.constant(received);
+      }
+      here.output = model.run(piece, here.graph, here.input, here.batch);
+      here.input = Variable();
+    } else {
+      const Variable output = std::exchange(here.output, Variable());
+      if (output.needs_gradient()) {
+        here.graph.backward(output, Tensor::full(output.value().shape(), output.value().dtype(), 1));
+      }
+      live.erase(place);
+    }
+  }
+  return meter.peak(Purpose::activations);
+}
+
+TEST_P(PlanOf, MemoryOfAStageIsWhatItsScheduleKeepsAlive) {
+  const MultimodalConfig config = config_of(GetParam().first, GetParam().second);
+  const std::vector<BlockCost> costs = block_costs(config, counts, compute_form(DType::bf16, cpu()));
+  const Batch batch = batch_of(config, samples, DType::bf16);
+  for (const ScheduleKind kind : {ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::interleaved}) {
+    const PartitionShape shape{2, kind == ScheduleKind::interleaved ? 2 : 1};
+    const Schedule schedule = make_schedule(kind, {.stages = shape.stages, .micro_batches = 4, .chunks = shape.chunks});
+    const std::vector<BlockRange> pieces = partition(costs, shape);
+    for (int stage = 0; stage < shape.stages; ++stage) {
+      SCOPED_TRACE(fmt::format("{}, stage {}", name_of(kind), stage));
+      const std::vector<BlockRange> own = pieces_of_stage(pieces, shape.stages, stage);
+      const auto model = random_model(config, own, DType::bf16);
+      const RankMemory predicted = rank_memory(costs, own, schedule, stage, 0, 1, DType::bf16);
+      const double measured = activations_of(*model, schedule, stage, batch);
+      expect_within_a_tenth(measured, predicted.activations, "activations");
+    }
+  }
+}
+
+TEST(Plan, ZeroShardsWhatTrains) {
+  const MultimodalConfig config = config_of("vit-pico", "pico");
+  const std::vector<BlockCost> costs = block_costs(config, counts, {});
+  const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
+  const auto memory = [&](int zero_stage) {
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, zero_stage, 4, DType::bf16);
+  };
+  const double trained = static_cast<double>(piece_cost(costs, all_blocks(config)).trained);
+  EXPECT_DOUBLE_EQ(memory(0).optimizer, 12 * trained);
+  EXPECT_DOUBLE_EQ(memory(1).optimizer, 3 * trained);
+  EXPECT_DOUBLE_EQ(memory(1).gradients, 4 * trained);
+  EXPECT_DOUBLE_EQ(memory(2).gradients, 4 * trained * (1 + 0.25));
+  EXPECT_EQ(memory(0).weights, memory(2).weights);
+  EXPECT_EQ(memory(0).communication, 0);
+  EXPECT_GT(memory(2).communication, 0);
+}
+
+TEST(Plan, ATiedTableOnOneRankIsOneTable) {
+  const MultimodalConfig config = config_of("vit-pico", "nano");
+  const std::vector<BlockCost> costs = block_costs(config, counts, {});
+  const Schedule schedule = make_schedule(ScheduleKind::interleaved, {.stages = 1, .micro_batches = 1, .chunks = 2});
+  const BlockRange all = all_blocks(config);
+  const auto weights = [&](const std::vector<BlockRange>& pieces, int chunks) {
+    const Schedule list = chunks == 2 ? schedule : make_schedule(ScheduleKind::gpipe, {});
+    return rank_memory(costs, pieces, list, 0, 0, 1, DType::bf16).weights;
+  };
+  EXPECT_DOUBLE_EQ(weights({{0, 5}, {5, all.end}}, 2), weights({all}, 1));
+}
+
+TEST(Plan, GridsThatFitComeFirstAndSoDoFastOnes) {
+  MultimodalConfig config = config_of("vit-b16", "smollm2-135m");
+  PlanInput input{.model = config, .micro_batch = counts, .micro_batches = 16, .ranks = 4};
+  const std::vector<Plan> free = plan(input);
+  EXPECT_GT(free.size(), 8U);
+  for (std::size_t i = 1; i < free.size(); ++i) {
+    EXPECT_TRUE(free[i].problem.empty());
+    EXPECT_LE(free[i - 1].step_seconds, free[i].step_seconds);
+  }
+  double whole = 0;
+  for (const Plan& candidate : free) {
+    EXPECT_EQ(candidate.grid.size(), 4);
+    EXPECT_EQ(candidate.pieces.size(), static_cast<std::size_t>(candidate.grid.pipeline * candidate.chunks));
+    if (candidate.grid.pipeline == 1 && candidate.zero_stage == 0) whole = candidate.largest().total();
+    EXPECT_GE(candidate.bubble, 0);
+  }
+  ASSERT_GT(whole, 0);
+  input.memory = 0.6 * whole;  // half of a model, not all of it
+  const std::vector<Plan> tight = plan(input);
+  EXPECT_TRUE(tight.front().problem.empty());
+  EXPECT_GT(tight.front().grid.pipeline, 1);
+  EXPECT_FALSE(tight.back().problem.empty());
+  for (const Plan& candidate : tight) {
+    EXPECT_EQ(candidate.problem.empty(), candidate.largest().total() <= input.memory);
+  }
+  input.memory = 1e6;
+  EXPECT_THAT(plan(input).front().problem, ::testing::HasSubstr("does not fit"));
+  EXPECT_THAT(plan_table(tight, 3), ::testing::HasSubstr("fits"));
+  input.ranks = 2;
+  input.memory = 0;
+  input.cuts = {"resampler"};
+  for (const Plan& candidate : plan(input)) {
+    if (candidate.pieces.size() == 2) {
+      EXPECT_EQ(candidate.pieces[0].end, first_block(config, BlockKind::resampler));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace skymm::testing
