@@ -1,8 +1,10 @@
 #include "parallel/communicator.hpp"
 
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <thread>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -37,7 +39,10 @@ class MpiSession {
     board_->publish(status);
     int finalized = 0;
     MPI_Finalized(&finalized);
-    if (finalized == 0) MPI_Finalize();
+    if (finalized == 0) {
+      wait_for_others();
+      MPI_Finalize();
+    }
     watchdog_.reset();
     set_status_board(nullptr);
   }
@@ -45,6 +50,15 @@ class MpiSession {
   MpiSession& operator=(const MpiSession&) = delete;
 
  private:
+  // A rank inside MPI_Finalize can hold up the abort of a job whose others still wait for it: all go there together.
+  static void wait_for_others() {
+    MPI_Request all;
+    if (MPI_Ibarrier(MPI_COMM_WORLD, &all) != MPI_SUCCESS) return;
+    for (int done = 0; done == 0; std::this_thread::sleep_for(std::chrono::milliseconds(1))) {
+      if (MPI_Test(&all, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return;
+    }
+  }
+
   std::unique_ptr<StatusBoard> board_;
   std::unique_ptr<Watchdog> watchdog_;
 };
