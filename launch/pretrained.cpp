@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "io/weights/quantized.hpp"
 #include "ops/layers/init.hpp"
 
 namespace skymm {
@@ -142,9 +143,8 @@ PretrainedPart bind_table(const Table& table, std::shared_ptr<const WeightSource
 }
 
 const WeightSource* file_with(const std::vector<std::unique_ptr<WeightSource>>& files, const std::string& name) {
-  const auto found = std::find_if(files.rbegin(), files.rend(), [&](const auto& file) {
-    return file->contains(name) || has_quantized(*file, name);
-  });
+  const auto found = std::find_if(files.rbegin(), files.rend(),
+                                  [&](const auto& file) { return file->contains(name) || has_quantized(*file, name); });
   return found == files.rend() ? nullptr : found->get();
 }
 
