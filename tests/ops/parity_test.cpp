@@ -184,6 +184,12 @@ TEST(Parity, PerceiverResampler) {
                   true);
 }
 
+TEST(Parity, QFormer) {
+  check_resampler(Golden("resampler_qformer"),
+                  {.kind = ResamplerKind::qformer, .queries = 5, .heads = 3, .head_width = 8, .depth = 3},
+                  golden_vision(-2), false);
+}
+
 TEST(Parity, BicubicAndPositions) {
   const Golden golden("primitives");
   const std::vector<float> table = sincos_2d(3, 24);
