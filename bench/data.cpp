@@ -7,18 +7,24 @@
 #include <benchmark/benchmark.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 
 #include "core/log.hpp"
 #include "core/random.hpp"
 #include "io/crc32c.hpp"
 #include "io/dataset.hpp"
+#include "io/dataset_source.hpp"
 #include "io/file.hpp"
 #include "io/hash.hpp"
 #include "io/image.hpp"
 #include "io/import/import.hpp"
+#include "io/loader.hpp"
 #include "io/manifest.hpp"
 #include "io/pixels.hpp"
 #include "io/prompt.hpp"
@@ -124,11 +130,15 @@ void ReadSamples(benchmark::State& state) {
 }
 BENCHMARK(ReadSamples);
 
-// The same, and its tokens.
-void TextSamples(benchmark::State& state) {
-  const Dataset set(large_set());
+PromptBuilder prompts_of(const char* name) {
   const std::string model = SKYMM_SOURCE_DIR "/launch/recipes/nano/tokenizer.model";
-  const PromptBuilder prompts(load_tokenizer(model), chat_template("nano"), {.max_tokens = 512});
+  return {load_tokenizer(model), chat_template(name), {.visual_tokens = 64, .max_tokens = 512}};
+}
+
+// The same, and its tokens; vicuna_v1 has a system text of 160 characters.
+void TextSamples(benchmark::State& state, const char* name) {
+  const Dataset set(large_set());
+  const PromptBuilder prompts = prompts_of(name);
   const Permutation order(set.size(), 1);
   for (std::int64_t i = 0; i < set.shard_count(); ++i) set.language(i * 50'000);  // opened before
   std::int64_t place = 0, tokens = 0;
@@ -136,7 +146,8 @@ void TextSamples(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
   state.counters["tokens"] = static_cast<double>(tokens) / static_cast<double>(state.iterations());
 }
-BENCHMARK(TextSamples);
+BENCHMARK_CAPTURE(TextSamples, nano, "nano");
+BENCHMARK_CAPTURE(TextSamples, vicuna_v1, "vicuna_v1");
 
 void JpegToPixels(benchmark::State& state) {
   const std::string jpeg = photograph(static_cast<int>(state.range(0)), static_cast<int>(state.range(0)) * 3 / 4, 1);
@@ -168,6 +179,74 @@ void Resize(benchmark::State& state) {
 }
 BENCHMARK(Resize)->Unit(benchmark::kMillisecond);
 
+// A data set through the loader, one thread: read, decode, resize, normalise, tokenize. SKYMM_BENCH_SET names the set
+// (bench/peers/data_pytorch.py compares PyTorch's loader on the same pictures).
+void LoadSet(benchmark::State& state) {
+  const char* named = std::getenv("SKYMM_BENCH_SET");
+  const std::string path = named ? named : folder().file("pictures.h5");
+  if (!named && !fs::exists(path)) {
+    DatasetWriter writer(path);
+    for (int i = 0; i < 200; ++i) {
+      Sample sample{.id = std::to_string(i), .images = {photograph(640, 480, i)}, .source = "bench"};
+      sample.parts = {image_part(0), answer_part("Two pandas on a meadow.")};
+      writer.add(sample);
+    }
+    writer.close();
+  }
+  const auto source = std::make_shared<DatasetSource>(std::make_shared<Dataset>(path));
+  const auto mixture =
+      std::make_shared<Mixture>(std::vector<std::shared_ptr<const SampleSource>>{source}, MixtureOptions{.seed = 1});
+  Loader loader(mixture, prompts_of("vicuna_v1"), {.size = 336, .fast_jpeg = state.range(0) != 0},
+                {.global_batch = 16, .micro_batch = 16, .augment = false, .prefetch = 1});
+  std::int64_t images = 0;
+  for (auto _ : state) images += loader.next().counts.images;
+  state.SetItemsProcessed(images);
+}
+BENCHMARK(LoadSet)->ArgName("fast")->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond)->UseRealTime();
+
+// How much longer the slowest rank, and the slowest of a rank's micro-batches, works than the mean, for text and
+// pictures as instruction sets have them: log-normal lengths, now and then several pictures.
+void BalanceOverRanks(benchmark::State& state) {
+  constexpr std::int64_t ranks = 8, micro_batches = 4, micro_batch = 8, steps = 100;
+  const auto balance = static_cast<Balance>(state.range(0));
+  const auto excess = [](const std::vector<double>& costs) {
+    const double all = std::accumulate(costs.begin(), costs.end(), 0.0);
+    return 100 * (*std::max_element(costs.begin(), costs.end()) * static_cast<double>(costs.size()) / all - 1);
+  };
+  double of_ranks = 0, of_batches = 0;
+  for (auto _ : state) {
+    RandomStream random(3);
+    of_ranks = of_batches = 0;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      std::vector<std::int64_t> costs;
+      for (std::int64_t i = 0; i < ranks * micro_batches * micro_batch; ++i) {
+        double bell = -6;  // a sum of twelve even draws is nearly normal
+        for (int k = 0; k < 12; ++k) bell += random.below(1 << 20) / static_cast<double>(1 << 20);
+        const std::int64_t pictures = random.below(10) == 0 ? 3 : random.below(4) == 0 ? 0 : 1;
+        costs.push_back(64 * pictures + static_cast<std::int64_t>(std::min(90 * std::exp(bell), 2000.0)));
+      }
+      std::vector<double> rank_costs(ranks), batch_costs;
+      const auto bins = deal(costs, ranks * micro_batches, balance);
+      for (std::size_t bin = 0; bin < bins.size(); ++bin) {
+        double cost = 0;
+        for (const std::int32_t item : bins[bin]) cost += static_cast<double>(costs[static_cast<std::size_t>(item)]);
+        rank_costs[bin % ranks] += cost;
+        batch_costs.push_back(cost);
+      }
+      of_ranks += excess(rank_costs) / steps;
+      of_batches += excess(batch_costs) / steps;
+    }
+  }
+  state.counters["rank_excess_%"] = of_ranks;
+  state.counters["micro_batch_excess_%"] = of_batches;
+}
+BENCHMARK(BalanceOverRanks)
+    ->ArgName("balance")
+    ->Arg(static_cast<int>(Balance::none))
+    ->Arg(static_cast<int>(Balance::samples))
+    ->Arg(static_cast<int>(Balance::cost))
+    ->Unit(benchmark::kMillisecond);
+
 void ImportTar(benchmark::State& state) {
   const std::string tar = folder().file("pairs.tar");
   if (!fs::exists(tar)) {
@@ -195,7 +274,7 @@ void ImportTar(benchmark::State& state) {
   options.format = "webdataset";
   options.inputs = {tar};
   options.out = folder().file("imported");
-  options.check = state.range(0) ? PictureCheck::full : PictureCheck::quick;
+  options.check = state.range(0) ? PictureCheck::decode : PictureCheck::scan;
   SingleCommunicator alone;
   for (auto _ : state) {
     import_dataset(options, alone);
@@ -205,7 +284,7 @@ void ImportTar(benchmark::State& state) {
   }
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(fs::file_size(tar)));
 }
-BENCHMARK(ImportTar)->ArgName("full_check")->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(ImportTar)->ArgName("decode")->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 // What bounds an import: the same bytes copied, and written to a file and brought to disk.
 void MemoryCopy(benchmark::State& state) {

@@ -15,6 +15,8 @@ struct BatchCounts {
   std::array<std::int64_t, skip_count> skipped{};  // holes, by Skip
   std::int64_t turns_cut = 0, answers_cut = 0;     // by the length limit
   std::int64_t turns_dropped = 0;                  // by the share of negatives
+  std::array<std::int64_t, 3> languages{};         // samples of each Language
+  std::array<std::int64_t, 3> polarities{};        // answers of each Polarity in them
 
   std::int64_t bad() const;  // holes that are the data's fault: all but Skip::filtered
   BatchCounts& operator+=(const BatchCounts& other);

@@ -122,10 +122,10 @@ std::string read_header(const std::string& path, hid_t file, int fd) {
   const Hdf5Extent extent = hdf5_extent(file, "header", 1);
   std::string text(static_cast<std::size_t>(extent.bytes), '\0');
   read_at(fd, text.data(), text.size(), extent.offset, path);
-  Hdf5Handle attribute(H5Aopen(file, "header_xxh64", H5P_DEFAULT), H5Aclose, path);
   std::uint64_t hash = 0;
-  check(H5Aread(attribute.get(), H5T_NATIVE_UINT64, &hash) >= 0 && hash == hash64(text.data(), text.size()),
-        "the checkpoint {} is damaged: its header does not have its checksum", path);
+  hdf5_read_number(file, "header_xxh64", H5T_NATIVE_UINT64, &hash, path);
+  check(hash == hash64(text.data(), text.size()), "the checkpoint {} is damaged: its header does not have its checksum",
+        path);
   return text;
 }
 

@@ -21,11 +21,11 @@ ShardFile::ShardFile(const std::string& path) : fd_(::open(path.c_str(), O_RDONL
 
 ShardFile::~ShardFile() { ::close(fd_); }
 
-void DatasetShard::Blobs::open(hid_t file, const std::string& group, int segments) {
+void DatasetShard::Blobs::open(const Hdf5Structure& file, const std::string& group, int segments) {
   std::uint64_t start = 0;
   for (int i = 0; i < segments; ++i) {
     starts.push_back(start);
-    extents.push_back(hdf5_extent(file, fmt::format("{}/bytes.{}", group, i), 1));
+    extents.push_back(file.extent(fmt::format("{}/bytes.{}", group, i), 1));
     start += static_cast<std::uint64_t>(extents.back().bytes);
   }
 }
@@ -49,29 +49,23 @@ DatasetShard::DatasetShard(std::string path, int fd) : path_(std::move(path)), w
 }
 
 void DatasetShard::open(int fd) {
-  const std::scoped_lock lock(hdf5_mutex());
-  check(H5Fis_hdf5(path_.c_str()) > 0,
-        "{} is not an HDF5 file; give one made by `skymm data build` or `skymm data import`", what_);
-  Hdf5Handle file(H5Fopen(path_.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose,
-                  what_ + " cannot be opened; copy or make it again");
-  check(H5Lexists(file.get(), "header", H5P_DEFAULT) > 0 && H5Aexists(file.get(), "header_crc32c") > 0,
-        "{} is HDF5, but holds no skymm samples", what_);
-  read_header(file.get(), fd);
+  const Hdf5Structure file(fd, what_);
+  check(file.has("header") && file.has_attribute("header_crc32c"), "{} is HDF5, but holds no skymm samples", what_);
+  read_header(file, fd);
   for (std::size_t i = 0; i < index_arrays_of(version_); ++i) {
-    index_[i] = hdf5_extent(file.get(), index_arrays[i].name, index_arrays[i].element_bytes);
+    index_[i] = file.extent(index_arrays[i].name, index_arrays[i].element_bytes);
   }
-  pictures_.open(file.get(), "images", picture_segments_);
-  conversations_.open(file.get(), "samples", sample_segments_);
+  pictures_.open(file, "images", picture_segments_);
+  conversations_.open(file, "samples", sample_segments_);
 }
 
-void DatasetShard::read_header(hid_t file, int fd) {
-  const Hdf5Extent place = hdf5_extent(file, "header", 1);
+void DatasetShard::read_header(const Hdf5Structure& file, int fd) {
+  const Hdf5Extent place = file.extent("header", 1);
   std::string text(static_cast<std::size_t>(place.bytes), '\0');
   read_at(fd, text.data(), text.size(), place.offset, what_);
-  Hdf5Handle attribute(H5Aopen(file, "header_crc32c", H5P_DEFAULT), H5Aclose, what_);
-  const bool read = H5Aread(attribute.get(), H5T_NATIVE_UINT32, &header_crc32c_) >= 0;
-  check(read && header_crc32c_ == crc32c(text), "{}: the header at byte {} is damaged; copy or make the file again",
-        what_, place.offset);
+  header_crc32c_ = static_cast<std::uint32_t>(file.attribute("header_crc32c"));
+  check(header_crc32c_ == crc32c(text), "{}: the header at byte {} is damaged; copy or make the file again", what_,
+        place.offset);
   const auto header = nlohmann::json::parse(text);
   check(header.value("format", "") == dataset_format, "{} is HDF5, but holds no skymm samples", what_);
   version_ = header.at("version");
@@ -82,6 +76,9 @@ void DatasetShard::read_header(hid_t file, int fd) {
   index_crc32c_ = header.at("index_crc32c");
   samples_ = header.at("samples");
   images_ = header.at("images");
+  constexpr std::int64_t most = std::int64_t{1} << 40;
+  check(samples_ >= 0 && samples_ < most && images_ >= 0 && images_ < most,
+        "{}: the header counts {} samples and {} pictures; make the file again", what_, samples_, images_);
   picture_segments_ = header.at("segments").at("images");
   sample_segments_ = header.at("segments").at("samples");
 }
@@ -108,8 +105,8 @@ void DatasetShard::check_index(int fd) const {
                     (!has_picture_hashes() || counts(IndexArray::picture_xxh64, images_)) &&
                     value<std::uint64_t>(fd, IndexArray::sample_offsets, samples_) == conversations_.bytes() &&
                     value<std::uint64_t>(fd, IndexArray::picture_offsets, images_) == pictures_.bytes() &&
-                    counts(IndexArray::image_numbers,
-                           static_cast<std::int64_t>(value<std::uint64_t>(fd, IndexArray::image_offsets, samples_)));
+                    value<std::uint64_t>(fd, IndexArray::image_offsets, samples_) ==
+                        static_cast<std::uint64_t>(extent(IndexArray::image_numbers).bytes) / sizeof(std::int64_t);
   check(fits, "{}: the index does not fit its contents; make the file again", what_);
 }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "io/dataset_format.hpp"
-#include "io/hdf5.hpp"
+#include "io/hdf5_structure.hpp"
 #include "io/manifest.hpp"
 
 namespace skymm {
@@ -64,7 +64,7 @@ class DatasetShard {
   struct Blobs {
     std::vector<std::uint64_t> starts;  // of each segment, in the group's own numbering
     std::vector<Hdf5Extent> extents;
-    void open(hid_t file, const std::string& group, int segments);
+    void open(const Hdf5Structure& file, const std::string& group, int segments);
     std::int64_t file_offset(std::uint64_t position) const;
     std::uint64_t bytes() const;
   };
@@ -79,7 +79,7 @@ class DatasetShard {
   std::string blob(int fd, const Blobs& blobs, IndexArray offsets, IndexArray checksums, std::int64_t i,
                    const char* kind) const;
   void open(int fd);
-  void read_header(hid_t file, int fd);
+  void read_header(const Hdf5Structure& file, int fd);
   void check_index(int fd) const;
 
   std::string path_, what_, provenance_;

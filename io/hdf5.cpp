@@ -83,8 +83,25 @@ Hdf5Extent hdf5_extent(hid_t parent, const std::string& name, std::size_t elemen
   if (count == 0) return {};
   const haddr_t offset = H5Dget_offset(set.get());
   check(offset != HADDR_UNDEF, "HDF5 data set {} is not stored contiguously", name);
+  Hdf5Handle file(H5Iget_file_id(parent), H5Fclose, "HDF5 data set " + name);
+  hsize_t size = 0;
+  const bool inside = H5Fget_filesize(file.get(), &size) >= 0 && offset <= size &&
+                      static_cast<hsize_t>(count) <= (size - offset) / element_bytes;
+  check(inside, "HDF5 data set {} of {} elements at byte {} does not fit the file's {} bytes; copy or make it again",
+        name, count, offset, size);
   return {static_cast<std::int64_t>(offset),
           static_cast<std::int64_t>(count) * static_cast<std::int64_t>(element_bytes)};
+}
+
+void hdf5_read_number(hid_t object, const std::string& name, hid_t native, void* to, std::string_view what) {
+  Hdf5Handle attribute(H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, what);
+  Hdf5Handle space(H5Aget_space(attribute.get()), H5Sclose, what);
+  Hdf5Handle type(H5Aget_type(attribute.get()), H5Tclose, what);
+  // H5Aread writes as many elements as the file says.
+  check(H5Sget_simple_extent_npoints(space.get()) == 1 && H5Tget_class(type.get()) == H5T_INTEGER,
+        "{}: the attribute {} is not one integer", what, name);
+  const bool read = H5Aread(attribute.get(), native, to) >= 0;
+  check(read, "{}: the attribute {} cannot be read: {}", what, name, hdf5_reason());
 }
 
 void read_at(int fd, void* data, std::size_t bytes, std::int64_t offset, std::string_view what) {

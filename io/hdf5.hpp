@@ -48,8 +48,12 @@ struct Hdf5Extent {
   std::int64_t offset = 0;  // bytes from the start of the file
   std::int64_t bytes = 0;
 };
-// Where the bytes of a contiguous data set lie. Throws Error where the data set is absent or stored otherwise.
+// Where the bytes of a contiguous data set lie. Throws Error where the data set is absent, stored otherwise, or said to
+// lie where the file has no bytes.
 Hdf5Extent hdf5_extent(hid_t parent, const std::string& name, std::size_t element_bytes);
+
+// Reads an attribute that is one integer, as `native`: H5T_NATIVE_UINT32 or alike. Throws Error for any other.
+void hdf5_read_number(hid_t object, const std::string& name, hid_t native, void* to, std::string_view what);
 
 // Whole-buffer pread and pwrite; throw Error with `what` and the system's reason (a full disk, an early end).
 void read_at(int fd, void* data, std::size_t bytes, std::int64_t offset, std::string_view what);

@@ -38,8 +38,10 @@ ImageRgba decode_image_rgba(std::string_view bytes, std::int64_t max_pixels = ma
 // resizing. max_pixels is of the whole size.
 Image decode_image_reduced(std::string_view bytes, int least_side, std::int64_t max_pixels = max_image_pixels);
 
-// Throws Error where the first or last bytes are not those of a whole JPEG, PNG or WebP; what lies between is not read.
-void check_image_ends(std::string_view bytes);
+// Follows the picture's structure from its start to its end, many times as fast as decoding. Throws Error where that is
+// truncated or damaged and where the picture is too large. PNG's checksums are compared; what is wrong within the
+// pixels of JPEG or WebP only decoding finds.
+void scan_image(std::string_view bytes, std::int64_t max_pixels = max_image_pixels);
 
 // level: zlib's, 0 to 9.
 std::string encode_png(const Image& image, int level = 1);

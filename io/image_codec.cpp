@@ -15,15 +15,10 @@
 
 #include "core/error.hpp"
 #include "io/image.hpp"
+#include "io/image_format.hpp"
 
 namespace skymm {
 namespace {
-
-void check_size(const char* format, std::int64_t width, std::int64_t height, std::int64_t max_pixels) {
-  check(width > 0 && height > 0, "{} picture of {}x{} pixels", format, width, height);
-  check(width <= max_pixels / height, "{} picture of {}x{} pixels; at most {} pixels are accepted", format, width,
-        height, max_pixels);
-}
 
 // ---- PNG
 
@@ -55,11 +50,17 @@ void png_put(png_structp png, png_bytep from, std::size_t bytes) {
   static_cast<PngSession*>(png_get_io_ptr(png))->out->append(reinterpret_cast<const char*>(from), bytes);
 }
 
-// Header, then transformations to 8-bit RGBA. False on error.
-bool png_start(PngSession& session, png_structp png, png_infop info) {
+// False on error, as the following.
+bool png_header(PngSession& session, png_structp png, png_infop info) {
   if (setjmp(session.escape)) return false;
   png_set_user_limits(png, 0x7fffffff, 0x7fffffff);
   png_read_info(png, info);
+  return true;
+}
+
+// Transformations to 8-bit RGBA. Makes room for rows: their size must have been checked.
+bool png_start(PngSession& session, png_structp png, png_infop info) {
+  if (setjmp(session.escape)) return false;
   png_set_expand(png);
   png_set_strip_16(png);
   png_set_gray_to_rgb(png);
@@ -89,10 +90,11 @@ ImageRgba decode_png(std::string_view bytes, std::int64_t max_pixels) {
   reader.session.next = reinterpret_cast<const unsigned char*>(bytes.data());
   reader.session.left = bytes.size();
   png_set_read_fn(reader.png, &reader.session, png_take);
-  check(png_start(reader.session, reader.png, reader.info), "PNG picture: {}", reader.session.reason);
+  check(png_header(reader.session, reader.png, reader.info), "PNG picture: {}", reader.session.reason);
   ImageRgba image;
-  check_size("PNG", png_get_image_width(reader.png, reader.info), png_get_image_height(reader.png, reader.info),
-             max_pixels);
+  check_image_size("PNG", png_get_image_width(reader.png, reader.info), png_get_image_height(reader.png, reader.info),
+                   max_pixels);
+  check(png_start(reader.session, reader.png, reader.info), "PNG picture: {}", reader.session.reason);
   image.width = static_cast<int>(png_get_image_width(reader.png, reader.info));
   image.height = static_cast<int>(png_get_image_height(reader.png, reader.info));
   check(png_get_rowbytes(reader.png, reader.info) == static_cast<std::size_t>(image.width) * 4,
@@ -218,7 +220,7 @@ Pixels decode_jpeg(std::string_view bytes, std::int64_t max_pixels, int channels
   JpegReader reader;
   check(jpeg_header(reader.session, reader.info, bytes, channels, least_side), "JPEG picture: {}",
         reader.session.reason);
-  check_size("JPEG", reader.info.image_width, reader.info.image_height, max_pixels);
+  check_image_size("JPEG", reader.info.image_width, reader.info.image_height, max_pixels);
   Pixels image{static_cast<int>(reader.info.output_width), static_cast<int>(reader.info.output_height), {}};
   const bool inks = reader.info.out_color_space == JCS_CMYK;
   image.bytes.resize(static_cast<std::size_t>(image.width) * image.height * (inks ? 4 : channels));
@@ -271,7 +273,7 @@ ImageRgba decode_webp(std::string_view bytes, std::int64_t max_pixels) {
   check(status == VP8_STATUS_OK, "WebP picture: {}",
         status == VP8_STATUS_NOT_ENOUGH_DATA ? "the file is truncated" : "the header is corrupt");
   check(!features.has_animation, "WebP picture: animations are not read; extract one frame");
-  check_size("WebP", features.width, features.height, max_pixels);
+  check_image_size("WebP", features.width, features.height, max_pixels);
   ImageRgba image{features.width, features.height, {}};
   image.rgba.resize(static_cast<std::size_t>(image.width) * image.height * 4);
   check(WebPDecodeRGBAInto(data, bytes.size(), image.rgba.data(), image.rgba.size(), image.width * 4) != nullptr,
@@ -287,35 +289,33 @@ void check_encodable(const Image& image) {
 
 }  // namespace
 
-namespace {
-
-using namespace std::string_view_literals;
-
-bool is_png(std::string_view bytes) { return bytes.starts_with("\x89PNG\r\n\x1a\n"sv); }
-bool is_jpeg(std::string_view bytes) { return bytes.starts_with("\xff\xd8\xff"sv); }
-bool is_webp(std::string_view bytes) {
-  return bytes.size() >= 12 && bytes.starts_with("RIFF"sv) && bytes.substr(8, 4) == "WEBP"sv;
+void check_image_size(const char* format, std::int64_t width, std::int64_t height, std::int64_t max_pixels) {
+  check(width > 0 && height > 0, "{} picture of {}x{} pixels", format, width, height);
+  check(width <= max_pixels / height, "{} picture of {}x{} pixels; at most {} pixels are accepted", format, width,
+        height, max_pixels);
 }
 
-[[noreturn]] void fail_unknown(std::string_view bytes) {
+ImageFormat image_format(std::string_view bytes) {
+  using namespace std::string_view_literals;
+  if (bytes.starts_with("\xff\xd8\xff"sv)) return ImageFormat::jpeg;
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return ImageFormat::png;
+  if (bytes.size() >= 12 && bytes.starts_with("RIFF"sv) && bytes.substr(8, 4) == "WEBP"sv) return ImageFormat::webp;
   check(!bytes.empty(), "the picture is empty (0 bytes)");
   fail("the picture is neither JPEG, PNG nor WebP (its {} bytes start with {:02x} {:02x})", bytes.size(),
        static_cast<unsigned char>(bytes[0]), bytes.size() > 1 ? static_cast<unsigned char>(bytes[1]) : 0);
 }
 
-}  // namespace
-
 ImageRgba decode_image_rgba(std::string_view bytes, std::int64_t max_pixels) {
-  if (is_png(bytes)) return decode_png(bytes, max_pixels);
-  if (is_webp(bytes)) return decode_webp(bytes, max_pixels);
-  if (!is_jpeg(bytes)) fail_unknown(bytes);
+  const ImageFormat format = image_format(bytes);
+  if (format == ImageFormat::png) return decode_png(bytes, max_pixels);
+  if (format == ImageFormat::webp) return decode_webp(bytes, max_pixels);
   Pixels pixels = decode_jpeg(bytes, max_pixels, 4, 0);
   return {pixels.width, pixels.height, std::move(pixels.bytes)};
 }
 
 Image decode_image_reduced(std::string_view bytes, int least_side, std::int64_t max_pixels) {
   Image image;
-  if (is_jpeg(bytes)) {  // has no alpha to be composited
+  if (image_format(bytes) == ImageFormat::jpeg) {  // has no alpha to be composited
     Pixels pixels = decode_jpeg(bytes, max_pixels, 3, least_side);
     image.width = pixels.width;
     image.height = pixels.height;
@@ -330,21 +330,6 @@ Image decode_image_reduced(std::string_view bytes, int least_side, std::int64_t 
 
 Image decode_image(std::string_view bytes, std::int64_t max_pixels) {
   return decode_image_reduced(bytes, 0, max_pixels);
-}
-
-void check_image_ends(std::string_view bytes) {
-  if (is_png(bytes)) {
-    check(bytes.ends_with("IEND\xae\x42\x60\x82"sv), "PNG picture: the file is truncated");
-  } else if (is_webp(bytes)) {
-    std::uint32_t size = 0;
-    std::memcpy(&size, bytes.data() + 4, sizeof size);
-    check(std::uint64_t{size} + 8 <= bytes.size(), "WebP picture: the file is truncated");
-  } else if (is_jpeg(bytes)) {
-    const std::size_t end = bytes.find_last_not_of('\0');  // some writers pad
-    check(bytes.substr(0, end + 1).ends_with("\xff\xd9"sv), "JPEG picture: the file is truncated");
-  } else {
-    fail_unknown(bytes);
-  }
 }
 
 std::string encode_png(const Image& image, int level) {

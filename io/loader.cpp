@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <exception>
 #include <numeric>
 #include <queue>
@@ -20,21 +21,33 @@ std::int64_t BatchCounts::bad() const {
 BatchCounts& BatchCounts::operator+=(const BatchCounts& other) {
   samples += other.samples, tokens += other.tokens, label_tokens += other.label_tokens, images += other.images;
   for (std::size_t i = 0; i < skipped.size(); ++i) skipped[i] += other.skipped[i];
+  for (std::size_t i = 0; i < languages.size(); ++i) languages[i] += other.languages[i];
+  for (std::size_t i = 0; i < polarities.size(); ++i) polarities[i] += other.polarities[i];
   turns_cut += other.turns_cut, answers_cut += other.answers_cut, turns_dropped += other.turns_dropped;
   return *this;
 }
 
-std::vector<std::vector<std::int32_t>> deal(const std::vector<std::int64_t>& costs, std::int64_t bins) {
+std::vector<std::vector<std::int32_t>> deal(const std::vector<std::int64_t>& costs, std::int64_t bins,
+                                            Balance balance) {
   const auto n = static_cast<std::int64_t>(costs.size());
   std::vector<std::int32_t> order(costs.size());
   std::iota(order.begin(), order.end(), 0);
+  std::vector<std::vector<std::int32_t>> dealt(static_cast<std::size_t>(bins));
+  if (balance == Balance::none) {
+    for (std::int64_t i = 0, bin = 0; bin < bins; ++bin) {
+      const std::int64_t end = i + n / bins + (bin < n % bins ? 1 : 0);
+      for (; i < end; ++i) dealt[static_cast<std::size_t>(bin)].push_back(order[static_cast<std::size_t>(i)]);
+    }
+    return dealt;
+  }
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
     return costs[static_cast<std::size_t>(a)] > costs[static_cast<std::size_t>(b)];
   });
-  std::vector<std::vector<std::int32_t>> dealt(static_cast<std::size_t>(bins));
   using Bin = std::pair<std::int64_t, std::int64_t>;  // cost so far, number
   std::priority_queue<Bin, std::vector<Bin>, std::greater<>> open;
-  const auto room = [&](std::int64_t bin) { return n / bins + (bin < n % bins ? 1 : 0); };
+  const auto room = [&](std::int64_t bin) {
+    return balance == Balance::cost ? n : n / bins + (bin < n % bins ? 1 : 0);
+  };
   for (std::int64_t bin = 0; bin < bins; ++bin) {
     if (room(bin) > 0) open.emplace(0, bin);
   }
@@ -44,7 +57,7 @@ std::vector<std::vector<std::int32_t>> deal(const std::vector<std::int64_t>& cos
     auto& items = dealt[static_cast<std::size_t>(bin)];
     items.push_back(item);
     if (static_cast<std::int64_t>(items.size()) < room(bin)) {
-      open.emplace(cost + costs[static_cast<std::size_t>(item)], bin);
+      open.emplace(cost + std::max<std::int64_t>(costs[static_cast<std::size_t>(item)], 1), bin);
     }
   }
   for (auto& items : dealt) std::sort(items.begin(), items.end());
@@ -58,6 +71,8 @@ struct Loader::Prepared {
   TokenizedSample text;
   std::vector<float> pixels;
   int turns_dropped = 0;
+  Language language = Language::none;
+  std::array<std::int64_t, 3> polarities{};  // answers of each Polarity
 };
 
 // One step in the making. Its plan is made by one thread, its samples by any; the last of these puts them together.
@@ -216,9 +231,10 @@ void Loader::plan(Job& job) const {
     const Draw draw = mixture_->at(first + i);
     const SampleSource::Extent extent = mixture_->source(draw.source).extent(draw.index);
     // About three bytes of either language make a token.
-    costs[static_cast<std::size_t>(i)] = extent.text_bytes / 3 + extent.images * prompts_.options().visual_tokens;
+    const double of_image = prompts_.options().visual_tokens + options_.image_cost;
+    costs[static_cast<std::size_t>(i)] = extent.text_bytes / 3 + std::llround(extent.images * of_image);
   }
-  auto bins = deal(costs, micro_batches_ * options_.ranks);
+  auto bins = deal(costs, micro_batches_ * options_.ranks, options_.balance);
   for (std::int64_t m = 0; m < micro_batches_; ++m) {
     job.batches.push_back(std::move(bins[static_cast<std::size_t>(m * options_.ranks + options_.rank)]));
     job.prepared.emplace_back(job.batches.back().size());
@@ -245,7 +261,11 @@ Loader::Prepared Loader::prepare(std::int64_t step, std::int32_t position) const
     return hole(Skip::unreadable, error.message());
   }
   if (!sample.id.empty()) out.id = sample.id;
+  out.language = sample.language;
   out.turns_dropped = drop_negative_turns(sample, options_.negative_share, options_.seed, draw);
+  for (const Part& part : sample.parts) {
+    if (part.kind == Part::Kind::answer) ++out.polarities[static_cast<std::size_t>(part.polarity)];
+  }
   out.text = prompts_.tokenize(sample);
   if (out.text.skip == Skip::no_answer && out.turns_dropped > 0) {
     return hole(Skip::filtered, "all its turns are negative");
@@ -292,6 +312,8 @@ void Loader::append(MicroBatch& batch, Prepared&& sample) {
   batch.ids.push_back(std::move(sample.id));
   ++batch.counts.samples;
   batch.counts.images += static_cast<std::int64_t>(text.images.size());
+  ++batch.counts.languages[static_cast<std::size_t>(sample.language)];
+  for (std::size_t i = 0; i < sample.polarities.size(); ++i) batch.counts.polarities[i] += sample.polarities[i];
   batch.counts.turns_cut += text.turns_cut;
   batch.counts.answers_cut += text.answer_cut;
 }

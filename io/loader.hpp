@@ -1,9 +1,9 @@
 // Makes the micro-batches of each step on background threads, ahead of the trainer.
 //
 // Step s trains on the places [s B, (s + 1) B) of the mixture, whatever the number of ranks: the places are dealt to
-// ranks x micro-batches so that each gets as many samples, to one, and about the same length of text and pictures. The
-// deal follows from the places and the data set's index alone, so every rank makes it by itself. A bad sample leaves a
-// hole: no other takes its place, it is counted by reason and logged once.
+// ranks x micro-batches by their cost, the length of text and pictures (Balance). The deal follows from the places and
+// the data set's index alone, so every rank makes it by itself. A bad sample leaves a hole: no other takes its place,
+// it is counted by reason and logged once.
 #pragma once
 
 #include <condition_variable>
@@ -22,23 +22,35 @@
 
 namespace skymm {
 
+// How a global batch is dealt to ranks and micro-batches. It never changes what is learnt: a micro-batch is one packed
+// sequence in which samples do not see each other, and the loss is a sum over the global batch.
+enum class Balance : std::uint8_t {
+  none,     // one after the other: as many samples each, to one
+  samples,  // as many samples each, to one, and with that as even a cost as can be
+  cost,     // as even a cost as can be: many short samples, or few long ones
+};
+
 struct LoaderOptions {
-  std::int64_t global_batch = 32;     // samples of a step, over all ranks
-  std::int64_t micro_batch = 4;       // most samples of a micro-batch
-  int rank = 0, ranks = 1;            // data parallel
-  std::uint64_t seed = 0;             // of augmentation and the choice of negatives; the mixture has its own
-  bool augment = true;                // off for validation
-  bool wrap = true;                   // false: stop after one pass; later places are empty, not holes
-  double negative_share = 1.0;        // of turns about what is not in the picture
+  std::int64_t global_batch = 32;  // samples of a step, over all ranks
+  std::int64_t micro_batch = 4;    // most samples of a micro-batch
+  int rank = 0, ranks = 1;         // data parallel
+  std::uint64_t seed = 0;          // of augmentation and the choice of negatives; the mixture has its own
+  bool augment = true;             // off for validation
+  bool wrap = true;                // false: stop after one pass; later places are empty, not holes
+  double negative_share = 1.0;     // of turns about what is not in the picture
+  Balance balance = Balance::samples;
+  double image_cost = 0;              // of a picture before its visual tokens, in text tokens: the vision model's work
   double max_bad_share = 0.05;        // of the samples seen; more is an Error ...
   std::int64_t bad_share_after = 64;  // ... once so many were seen
   int threads = 1;
   int prefetch = 3;  // steps ahead
 };
 
-// Deals items of the given costs to bins: each gets as many, to one, and about the same cost; the dearest are dealt
-// first, each to the cheapest bin that has room. Returns the items of each bin, ascending. Ties by number.
-std::vector<std::vector<std::int32_t>> deal(const std::vector<std::int64_t>& costs, std::int64_t bins);
+// Deals items of the given costs to bins. Returns the items of each bin, ascending. Where costs are looked at, the
+// dearest are dealt first, each to the cheapest bin that has room; ties by number. No bin stays empty where there are
+// as many items.
+std::vector<std::vector<std::int32_t>> deal(const std::vector<std::int64_t>& costs, std::int64_t bins,
+                                            Balance balance = Balance::samples);
 
 class Loader {
  public:

@@ -136,6 +136,7 @@ class PromptBuilder::Writer {
     trained_.resize(out_.tokens.size(), 0);
   }
 
+  const std::string& pending() const { return pending_; }
   bool at_line_start() const { return pending_.empty() || pending_.back() == '\n'; }
 
   std::int32_t length() {
@@ -184,9 +185,17 @@ class PromptBuilder::Writer {
 
   void flush() {
     if (pending_.empty()) return;
-    const auto place =
+    auto place =
         out_.tokens.empty() || out_.tokens.back() == builder_.tokenizer_->bos() ? TextPlace::start : TextPlace::middle;
-    const std::vector<std::int32_t> ids = builder_.tokenizer_->encode(pending_, place);
+    std::string_view text = pending_;
+    const Opening& opening = builder_.opening_;
+    if (place == TextPlace::start && !opening.ids.empty() && text.starts_with(opening.text) &&
+        text.substr(opening.text.size()).starts_with(' ')) {
+      out_.tokens.insert(out_.tokens.end(), opening.ids.begin(), opening.ids.end());
+      text.remove_prefix(opening.text.size());
+      place = TextPlace::middle;
+    }
+    const std::vector<std::int32_t> ids = builder_.tokenizer_->encode(text, place);
     out_.tokens.insert(out_.tokens.end(), ids.begin(), ids.end());
     trained_.resize(out_.tokens.size(), pending_trained_);
     pending_.clear();
@@ -217,6 +226,19 @@ PromptBuilder::PromptBuilder(std::shared_ptr<const Tokenizer> tokenizer, const C
   writer.length();
   writer.literal(format_.answer_end, true);
   stop_ = writer.finish().tokens.back();
+  opening_ = find_opening();
+}
+
+PromptBuilder::Opening PromptBuilder::find_opening() const {
+  if (system_.empty()) return {};
+  Writer writer(*this);
+  writer.literal(format_.begin, false);
+  writer.literal(format_.system_block, false);
+  writer.literal(format_.first_user, false);
+  const std::string& text = writer.pending();
+  const std::size_t space = text.rfind(' ');
+  if (space == std::string::npos || !tokenizer_->ends_at_space(text.substr(0, space))) return {};
+  return {text.substr(0, space), tokenizer_->encode(text.substr(0, space))};
 }
 
 std::vector<PromptBuilder::Turn> PromptBuilder::turns_of(const Sample& sample) const {

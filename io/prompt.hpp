@@ -80,6 +80,13 @@ class PromptBuilder {
   struct Turn;
   class Writer;
 
+  // What every sample's text begins with, as far as its tokens are always the same: most of a template's system text.
+  struct Opening {
+    std::string text;
+    std::vector<std::int32_t> ids;
+  };
+
+  Opening find_opening() const;
   std::vector<Turn> turns_of(const Sample& sample) const;
   void write_question(Writer& writer, const Turn& turn, bool first) const;
   void write_answer(Writer& writer, const Turn& turn) const;
@@ -90,6 +97,7 @@ class PromptBuilder {
   Options options_;
   std::string system_;
   std::int32_t stop_ = -1;
+  Opening opening_;
 };
 
 }  // namespace skymm

@@ -76,6 +76,7 @@ void Mixture::add_streams(const MixtureOptions& options) {
   check(std::all_of(options.source_weights.begin(), options.source_weights.end(), valid) &&
             std::all_of(languages.begin(), languages.end(), valid),
         "the weights of data sets and languages must be zero or more");
+  check(options.temperature >= 0, "the temperature {} of a mixture must be zero or more", options.temperature);
   const bool by_language =
       std::any_of(languages.begin(), languages.end(), [&](double weight) { return weight != languages[0]; });
   if (!by_language && options.source_weights.empty()) {
@@ -87,7 +88,10 @@ void Mixture::add_streams(const MixtureOptions& options) {
     const std::int64_t size = begins_[s + 1] - begins_[s];
     if (size == 0) continue;
     const double natural = static_cast<double>(size) / static_cast<double>(begins_.back());
-    const double share = options.source_weights.empty() ? natural : options.source_weights[s];
+    double share = options.source_weights.empty() ? natural : options.source_weights[s];
+    if (options.temperature > 0 && !options.source_weights.empty()) {
+      share *= std::pow(static_cast<double>(size), 1 / options.temperature);
+    }
     const auto add = [&](std::optional<Language> language, std::int64_t count, double weight) {
       const double part = share * weight * static_cast<double>(count) / static_cast<double>(size);
       if (part > 0) streams_.push_back({static_cast<int>(s), language, count, part});
@@ -143,6 +147,26 @@ Draw Mixture::at(std::int64_t place) const {
   if (streams_.size() == 1) return draw(0, place);
   const Slot slot = pattern_[static_cast<std::size_t>(place % block_)];
   return draw(slot.stream, place / block_ * streams_[slot.stream].slots + slot.rank);
+}
+
+std::vector<double> Mixture::drawn(std::int64_t place) const {
+  std::vector<double> counts(sources_.size());
+  const auto add = [&](const Stream& stream, double draws) {
+    if (stream.source >= 0) {
+      counts[static_cast<std::size_t>(stream.source)] += draws;
+      return;
+    }
+    for (std::size_t s = 0; s < counts.size(); ++s) {
+      counts[s] += draws * static_cast<double>(begins_[s + 1] - begins_[s]) / static_cast<double>(stream.size);
+    }
+  };
+  if (streams_.size() == 1) {
+    add(streams_[0], static_cast<double>(place));
+    return counts;
+  }
+  for (const Stream& stream : streams_) add(stream, static_cast<double>(place / block_ * stream.slots));
+  for (std::int64_t i = 0; i < place % block_; ++i) add(streams_[pattern_[static_cast<std::size_t>(i)].stream], 1);
+  return counts;
 }
 
 Draw Mixture::draw(std::size_t number, std::int64_t position) const {

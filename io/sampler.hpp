@@ -33,6 +33,9 @@ struct MixtureOptions {
   // The share of places that each source gets; empty: by their sizes. Within a source a sample of language l comes
   // language_weights[l] times as often as without weights (indices as in Language; zero: never).
   std::vector<double> source_weights = {};
+  // More than 0: a source's share is its weight times its size to the power 1 / temperature. 1 draws by size, more
+  // gives small sources more; 0: by the weights alone.
+  double temperature = 0;
   std::array<double, 3> language_weights = {1, 1, 1};
 };
 
@@ -50,6 +53,9 @@ class Mixture {
   Mixture(std::vector<std::shared_ptr<const SampleSource>> sources, const MixtureOptions& options);
 
   Draw at(std::int64_t place) const;
+  // Of each source, the draws in front of a place. Exact at whole passes and between several streams; within the pass
+  // of a mixture without weights, by the sources' sizes.
+  std::vector<double> drawn(std::int64_t place) const;
   std::int64_t size() const { return size_; }  // samples that can be drawn
   const SampleSource& source(int i) const { return *sources_[static_cast<std::size_t>(i)]; }
 

@@ -11,6 +11,7 @@
 
 #include "core/error.hpp"
 #include "io/file.hpp"
+#include "io/sentencepiece_model.hpp"
 #include "io/tokenizer_files.hpp"
 #include "io/utf8.hpp"
 #include "io/weights/source.hpp"
@@ -34,6 +35,7 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(const std::string& bytes, const std::string& path) {
+    check_sentencepiece_model(bytes, path);
     const auto status = processor_.LoadFromSerializedProto(bytes);
     check(status.ok() && !bytes.empty(), "{} is not a SentencePiece model ({}); give the tokenizer.model of the LLM",
           path, bytes.empty() ? "it is empty" : status.message());
@@ -74,6 +76,22 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::int32_t find_piece(std::string_view piece) const override {
     const int id = processor_.PieceToId(piece);
     return processor_.IdToPiece(id) == piece ? id : -1;  // PieceToId gives "unknown" for what it has not
+  }
+
+  // What joins pieces are pieces themselves: without one that holds the last character and a space, nothing is joined
+  // there. The trial shows whether a normaliser changes spaces.
+  bool ends_at_space(std::string_view text) const override {
+    if (text.empty() || static_cast<unsigned char>(text.back()) >= 0x80 || text.back() == ' ') return false;
+    const std::string across = fmt::format("{} ", text.back());
+    for (const std::string& piece : texts_) {
+      if (piece.find(across) != std::string::npos) return false;
+    }
+    for (const std::string_view rest : {" a", "  a", " "}) {
+      std::vector<std::int32_t> ids = encode(text, TextPlace::start), more = encode(rest, TextPlace::middle);
+      ids.insert(ids.end(), more.begin(), more.end());
+      if (ids != encode(fmt::format("{}{}", text, rest), TextPlace::start)) return false;
+    }
+    return true;
   }
 
  private:

@@ -30,6 +30,10 @@ class Tokenizer {
   virtual std::int32_t pad() const = 0;  // never eos: a model whose padding is eos cannot learn to stop
   virtual std::string piece(std::int32_t id) const = 0;
   virtual std::int32_t find_piece(std::string_view piece) const = 0;  // -1 where there is no such token
+
+  // True where it is known that no token begins in `text` and goes on in a space behind it: the ids of text + " more"
+  // are those of `text` and, in the middle, of " more".
+  virtual bool ends_at_space(std::string_view) const { return false; }
 };
 
 // By content: a SentencePiece model (ours, LLaMA's, Skywork's), Hugging Face's tokenizer.json of a byte-level BPE

@@ -57,6 +57,8 @@ struct DataConfig {
   int max_length = 512;
   double english_weight = 1, chinese_weight = 1;
   double negatives = 1;
+  double temperature = 0;
+  std::string balance = "samples";
   bool augment = true, fast_jpeg = false;
   int workers = 1;
 };

@@ -80,11 +80,12 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.model.resampler; },
        {},
        [] {
-         return Names{"qwen", "perceiver", "linear", "mlp"};
+         return Names{"qwen", "perceiver", "qformer", "linear", "mlp"};
        }},
-      {"model.queries", "TOKENS", "visual tokens of a picture (qwen: a square number; linear and mlp keep every patch)",
+      {"model.queries", "TOKENS",
+       "visual tokens of a picture (qwen: a square number, Q-Former: BLIP-2 has 32; linear and mlp keep every patch)",
        [](C& c) -> Field { return &c.model.queries; }, from_one},
-      {"model.resampler_depth", "LAYERS", "layers of the perceiver resampler",
+      {"model.resampler_depth", "LAYERS", "layers of the perceiver resampler and the Q-Former",
        [](C& c) -> Field { return &c.model.resampler_depth; }, from_one},
       {"model.lora_rank", "N", "rank of LoRA, where lora is in model.train",
        [](C& c) -> Field { return &c.model.lora_rank; }, from_one},
@@ -162,6 +163,20 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.english_weight; }, from_zero},
       {"data.chinese_weight", "X", "how often Chinese samples come, relative to 1",
        [](C& c) -> Field { return &c.data.chinese_weight; }, from_zero},
+      {"data.temperature", "X",
+       "more than 0: a data set's share is its weight times its size to the power 1 / X, so that 1 draws by size and "
+       "more gives small sets more; 0: by the weights alone",
+       [](C& c) -> Field { return &c.data.temperature; }, from_zero},
+      {"data.balance",
+       "WHAT",
+       "how a global batch is dealt to ranks and micro-batches: samples: as many each, and as even a cost (text, "
+       "pictures) as that allows; cost: as even a cost as can be, many short samples or few long ones; none: in order. "
+       "What is learnt is the same",
+       [](C& c) -> Field { return &c.data.balance; },
+       {},
+       [] {
+         return Names{"samples", "cost", "none"};
+       }},
       {"data.negatives", "SHARE", "of the questions about what is not in the picture that are kept",
        [](C& c) -> Field { return &c.data.negatives; }, share},
       {"data.augment", "BOOL", "shift pictures and change their brightness a little",

@@ -51,6 +51,10 @@ void RunLog::step(const StepMetrics& m) {
   if (!speaks_) return;
   if (first_step_ < 0) first_step_ = m.step - 1;
   recent_.push_back(m);
+  for (std::size_t i = 0; i < languages_.size(); ++i) {
+    languages_[i] += m.languages[i];
+    polarities_[i] += m.polarities[i];
+  }
   record(m.step, "loss", m.loss);
   events().scalar(m.step, "learning rate", m.learning_rate);
   events().scalar(m.step, "gradient norm", m.gradient_norm);
@@ -67,6 +71,10 @@ void RunLog::step(const StepMetrics& m) {
                                 {"data_wait_seconds", m.data_wait_seconds},
                                 {"communication_seconds", m.communication_seconds},
                                 {"bad_samples", m.bad_samples},
+                                {"samples_english", m.languages[1]},
+                                {"samples_chinese", m.languages[2]},
+                                {"answers_positive", m.polarities[1]},
+                                {"answers_negative", m.polarities[2]},
                                 {"skipped", m.skipped}};
   file_ << entry.dump() << '\n' << std::flush;
   if (m.step % config_.train.log_every == 0 || m.step == config_.train.steps) line();
@@ -105,6 +113,28 @@ void RunLog::line() {
 void RunLog::validation(std::int64_t step, double loss) {
   figure(step, "validation loss", loss);
   if (speaks_) log::info("step {:>6}  validation loss {:.4f}", step, loss);
+}
+
+void RunLog::mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn) {
+  if (!speaks_) return;
+  const std::vector<double> counts = mixture.drawn(drawn);
+  std::string text;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const std::string& path = config_.data.train[i].path;
+    const double share = counts[i] / static_cast<double>(std::max<std::int64_t>(drawn, 1)),
+                 size = static_cast<double>(mixture.source(static_cast<int>(i)).size()),
+                 epochs = size > 0 ? counts[i] / size : 0;
+    figure(step, "mixture/" + path, share);
+    figure(step, "epochs/" + path, epochs);
+    text += fmt::format("{}{} {:.1f}% ({:.2f} epochs)", i == 0 ? "" : ", ", path, 100 * share, epochs);
+  }
+  const auto share = [](const std::array<double, 3>& of, std::size_t i) {
+    const double all = of[0] + of[1] + of[2];
+    return all > 0 ? 100 * of[i] / all : 0;
+  };
+  log::info(
+      "step {:>6}  drawn: {}; samples: {:.1f}% English, {:.1f}% Chinese; answers: {:.1f}% positive, {:.1f}% negative",
+      step, text, share(languages_, 1), share(languages_, 2), share(polarities_, 1), share(polarities_, 2));
 }
 
 void RunLog::figure(std::int64_t step, const std::string& name, double value) {

@@ -1,12 +1,14 @@
 // What a run says while it goes: a line for people, metrics.jsonl and TensorBoard events for tools. Speaks on rank 0.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "io/sampler.hpp"
 #include "launch/config.hpp"
 #include "launch/tensorboard.hpp"
 
@@ -22,7 +24,8 @@ struct StepMetrics {
   double data_wait_seconds = 0;   // of it, waiting for data
   // Of it, waiting for other ranks, mean over ranks; the update's part is of the step before.
   double communication_seconds = 0;
-  std::int64_t bad_samples = 0;  // so far
+  std::int64_t bad_samples = 0;                     // so far
+  std::array<double, 3> languages{}, polarities{};  // samples of each Language and answers of each Polarity of the step
   bool skipped = false;
 };
 
@@ -35,6 +38,9 @@ class RunLog {
   // Every step is recorded; a line is printed every log_every steps, with means since the last.
   void step(const StepMetrics& metrics);
   void validation(std::int64_t step, double loss);
+  // What was drawn so far of each data set, as a share and in epochs; and the true shares of languages and polarities
+  // in what this process trained on.
+  void mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn);
   // Any other figure, by a name such as "lvm/retrieval_english".
   void figure(std::int64_t step, const std::string& name, double value);
 
@@ -58,6 +64,7 @@ class RunLog {
   std::unique_ptr<EventWriter> events_;  // made with the first figure, when it is known where the run goes on
   std::vector<Curve> curves_;
   std::vector<StepMetrics> recent_;
+  std::array<double, 3> languages_{}, polarities_{};  // since the start
   std::int64_t first_step_ = -1;
 };
 

@@ -8,15 +8,34 @@
 namespace skymm {
 namespace {
 
-std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& assembly, const Grid& grid,
-                                    bool training) {
+Balance parse_balance(std::string_view name) {
+  if (name == "cost") return Balance::cost;
+  return name == "none" ? Balance::none : Balance::samples;
+}
+
+// What the ViT and the resampler do for a picture, in tokens of the decoder.
+double image_cost(const MultimodalConfig& model) {
+  if (!model.vision) return 0;
+  const double image = step_cost(model, {.images = 1, .resampled = 1}).total();
+  return image / step_cost(model, {.tokens = 1, .mean_length = 1}).total();
+}
+
+std::shared_ptr<const Mixture> make_mixture(const TrainConfig& config, bool training) {
   std::vector<std::shared_ptr<const SampleSource>> sources;
   MixtureOptions mixture{.seed = config.run.seed, .shuffle = training};
   for (const SourceConfig& source : training ? config.data.train : config.data.validation) {
     sources.push_back(std::make_shared<DatasetSource>(std::make_shared<Dataset>(source.path)));
     if (training) mixture.source_weights.push_back(source.weight);
   }
-  if (training) mixture.language_weights = {1, config.data.english_weight, config.data.chinese_weight};
+  if (training) {
+    mixture.language_weights = {1, config.data.english_weight, config.data.chinese_weight};
+    mixture.temperature = config.data.temperature;
+  }
+  return std::make_shared<Mixture>(std::move(sources), mixture);
+}
+
+std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& assembly, const Grid& grid,
+                                    std::shared_ptr<const Mixture> mixture, bool training) {
   LoaderOptions options;
   options.global_batch = config.train.global_batch;
   options.micro_batch = config.train.micro_batch;
@@ -27,8 +46,9 @@ std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& a
   options.wrap = training;
   options.negative_share = training ? config.data.negatives : 1.0;
   options.threads = config.data.workers;
-  return std::make_unique<Loader>(std::make_shared<Mixture>(sources, mixture), assembly.prompts(config),
-                                  assembly.images, options);
+  options.balance = parse_balance(config.data.balance);
+  options.image_cost = image_cost(assembly.model->config());
+  return std::make_unique<Loader>(std::move(mixture), assembly.prompts(config), assembly.images, options);
 }
 
 double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>& batches) {
@@ -54,7 +74,10 @@ double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>
 
 StepLoader::StepLoader(const TrainConfig& config, const Assembly& assembly, const Grid& grid, bool training)
     : config_(config), model_(*assembly.model), pipeline_(grid.pipeline()), training_(training) {
-  if (grid.first_stage()) loader_ = make_loader(config, assembly, grid, training);
+  if (grid.first_stage()) {
+    mixture_ = make_mixture(config, training);
+    loader_ = make_loader(config, assembly, grid, mixture_, training);
+  }
   const Tensor steps = Tensor::from(std::vector<std::int64_t>{loader_ ? loader_->steps_per_pass() : 0}, {1});
   pipeline_.broadcast(steps, 0);
   steps_per_pass_ = steps.to_vector<std::int64_t>()[0];

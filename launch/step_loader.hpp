@@ -31,13 +31,15 @@ class StepLoader {
   StepData next();
   void seek(std::int64_t step);
   std::int64_t steps_per_pass() const { return steps_per_pass_; }
+  const Mixture* mixture() const { return mixture_.get(); }  // null where the rank is not on the first stage
 
  private:
   const TrainConfig& config_;
   const Multimodal& model_;
   Communicator& pipeline_;
   bool training_;
-  std::unique_ptr<Loader> loader_;  // on the first stage
+  std::shared_ptr<const Mixture> mixture_;  // on the first stage, as
+  std::unique_ptr<Loader> loader_;
   std::int64_t steps_per_pass_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "launch/trainer.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -94,6 +95,9 @@ RunEnd Trainer::run() {
     if (validation_ && (last || done % config_.train.validate_every == 0)) {
       if (const std::optional<double> loss = validate()) log_->validation(done, *loss);
     }
+    if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
+      log_->mixture(done, *loader_->mixture(), done * config_.train.global_batch);
+    }
     if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpoint(done);
     if (last) export_trained();
     if (stopping_ && !last) {
@@ -123,10 +127,17 @@ StepMetrics Trainer::step(std::int64_t number) {
   const StepData data = loader_->next();
   const double loss = executor_->run(layout_.training, data.batches);
   const double blocked = blocked_seconds();
-  const std::vector<double> total =
-      sum_over(world_, {loss, static_cast<double>(data.counts.label_tokens), static_cast<double>(data.counts.tokens),
-                        static_cast<double>(data.counts.images), static_cast<double>(data.bad_samples), data.gflop,
-                        blocked - blocked_before + blocked_in_update_, stop_request_.asked() ? 1.0 : 0.0});
+  std::vector<double> mine = {loss,
+                              static_cast<double>(data.counts.label_tokens),
+                              static_cast<double>(data.counts.tokens),
+                              static_cast<double>(data.counts.images),
+                              static_cast<double>(data.bad_samples),
+                              data.gflop,
+                              blocked - blocked_before + blocked_in_update_,
+                              stop_request_.asked() ? 1.0 : 0.0};
+  mine.insert(mine.end(), data.counts.languages.begin(), data.counts.languages.end());
+  mine.insert(mine.end(), data.counts.polarities.begin(), data.counts.polarities.end());
+  const std::vector<double> total = sum_over(world_, mine);
   stopping_ = stopping_ || total[7] > 0;
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number);
@@ -144,6 +155,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.bad_samples = static_cast<std::int64_t>(total[4]);
   metrics.gflop = total[5];
   metrics.communication_seconds = total[6] / world_.size();
+  std::copy_n(total.begin() + 8, 3, metrics.languages.begin());
+  std::copy_n(total.begin() + 11, 3, metrics.polarities.begin());
   metrics.data_wait_seconds = data.waited_seconds;
   metrics.seconds = since(start);
   return metrics;

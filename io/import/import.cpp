@@ -49,7 +49,7 @@ json description_of(const ImportOptions& options) {
           {"inputs", std::move(inputs)},
           {"images", options.images},
           {"columns", {names.image, names.caption, names.question, names.answer, names.id}},
-          {"check", options.check == PictureCheck::full ? "full" : "quick"},
+          {"check", options.check == PictureCheck::decode ? "decode" : "scan"},
           {"language", options.language ? static_cast<int>(*options.language) : -1},
           {"source", options.source},
           {"duplicates", options.drop_duplicates ? "drop" : "keep"},

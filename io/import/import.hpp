@@ -32,7 +32,7 @@ struct ImportOptions {
   std::string out;                  // folder
   std::string images;               // folder of pictures; "": each input's own, and names may be absolute
   ColumnNames columns;
-  PictureCheck check = PictureCheck::full;
+  PictureCheck check = PictureCheck::scan;
   std::optional<Language> language;
   std::string source;            // "": the format's name
   bool drop_duplicates = false;  // samples all of whose pictures came before in the set

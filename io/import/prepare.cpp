@@ -46,11 +46,8 @@ void read_pictures(Record& record, const PrepareOptions& options) {
 void check_pictures(Record& record, PictureCheck how) {
   for (const std::string& picture : record.sample.images) {
     try {
-      if (how == PictureCheck::full) {
-        decode_image_reduced(picture, 1);
-      } else {
-        check_image_ends(picture);
-      }
+      scan_image(picture);
+      if (how == PictureCheck::decode) decode_image_reduced(picture, 1);
     } catch (const Error& error) {
       return record.refuse(Reject::image_damaged, error.message());
     }

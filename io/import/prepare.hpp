@@ -9,14 +9,14 @@
 namespace skymm {
 
 enum class PictureCheck : std::uint8_t {
-  full,   // decoded; a JPEG's coefficients all of them, at an eighth of its size
-  quick,  // size, and first and last bytes: finds what is truncated, not what is corrupt within
+  scan,    // scan_image: finds what is truncated; what is damaged within is found by the loader, which leaves it out
+  decode,  // decoded too; a JPEG's coefficients all of them, at an eighth of its size
 };
 
 struct PrepareOptions {
   std::string images;     // folder that pictures' names are relative to
   bool confined = false;  // names must not lead out of it
-  PictureCheck check = PictureCheck::full;
+  PictureCheck check = PictureCheck::scan;
   std::optional<Language> language;  // none: by its letters
   std::string source;                // of every sample
 };

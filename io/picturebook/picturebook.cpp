@@ -2,37 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <filesystem>
 #include <fstream>
 #include <functional>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <sstream>
-#include <unordered_set>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
-#include "io/dataset.hpp"
-#include "io/picturebook/packages.hpp"
+#include "io/picturebook/builder.hpp"
 
 namespace skymm {
-namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-// Streams of random numbers: one for each file, so that changing a count moves nothing else.
-enum Stream : std::uint64_t {
-  canvas_stream = 1,
-  instruction_stream,
-  text_stream,
-  validation_stream,
-  held_out_stream,
-  style_stream,
-  picture_stream,
-  mme_stream = 100
-};
 
 void write_whole(const fs::path& path, const std::string& text) {
   const fs::path temporary = path.string() + ".tmp";
@@ -47,89 +27,33 @@ void write_whole(const fs::path& path, const std::string& text) {
   fs::rename(temporary, path);
 }
 
-std::string number(std::int64_t i) { return fmt::format("{:06}", i); }
+PicturebookBuilder::PicturebookBuilder(const PicturebookOptions& options) : options_(options) {
+  check(options.scale > 0 && options.canvases >= 0 && options.instructions >= 0 && options.scene_texts >= 0 &&
+            options.validation >= 0 && options.turns > 0 && options.text_turns > 0 && options.open_percent >= 0 &&
+            options.open_percent <= 100,
+        "picture book: counts must not be negative, scale and turns must be positive");
+  std::error_code error;
+  fs::create_directories(options.output, error);
+  check(!error, "cannot make folder {}: {}", options.output, error.message());
+  load();
+}
 
-class Builder {
- public:
-  explicit Builder(const PicturebookOptions& options) : options_(options) {
-    check(options.scale > 0 && options.canvases >= 0 && options.instructions >= 0 && options.scene_texts >= 0 &&
-              options.validation >= 0 && options.turns > 0 && options.text_turns > 0 && options.open_percent >= 0 &&
-              options.open_percent <= 100,
-          "picture book: counts must not be negative, scale and turns must be positive");
-    std::error_code error;
-    fs::create_directories(options.output, error);
-    check(!error, "cannot make folder {}: {}", options.output, error.message());
-    load();
-  }
+void PicturebookBuilder::build() {
+  canvases();
+  instructions();
+  scene_texts();
+  held_out_sets();
+  evaluation();
+  corpus();
+  manifest();
+}
 
-  void build() {
-    canvases();
-    instructions();
-    scene_texts();
-    held_out_sets();
-    evaluation();
-    corpus();
-    manifest();
-  }
+std::string PicturebookBuilder::provenance() const {
+  return json{{"made_by", "skymm data build picturebook"}, {"seed", options_.seed}, {"packages", packages_.versions}}
+      .dump();
+}
 
- private:
-  void load();
-  void canvases();
-  void extra_pictures(DatasetWriter& writer);
-  void instructions();
-  void scene_texts();
-  void held_out_sets();
-  void evaluation();
-  void evaluation_task(Task task, Language language);
-  void corpus();
-  void manifest();
-
-  int scaled(int count, int least = 1) const {
-    return std::max(least, static_cast<int>(std::lround(count * options_.scale)));
-  }
-  Random random(std::uint64_t stream, std::int64_t index) const {
-    return Random(options_.seed, stream, static_cast<std::uint64_t>(index));
-  }
-  std::string path(const std::string& name) const { return (fs::path(options_.output) / name).string(); }
-  std::string provenance() const {
-    return json{{"made_by", "skymm data build picturebook"}, {"seed", options_.seed}, {"packages", packages_.versions}}
-        .dump();
-  }
-
-  // Makes items 0 .. count-1 in parallel, hands them over in order.
-  template <class Make, class Take>
-  void ordered(int count, Make&& make, Take&& take) {
-    constexpr int chunk = 1024;
-    std::vector<decltype(make(0))> made;
-    for (int first = 0; first < count; first += chunk) {
-      const int n = std::min(chunk, count - first);
-      made.clear();
-      made.resize(static_cast<std::size_t>(n));
-      std::exception_ptr failure;
-#pragma omp parallel for schedule(dynamic, 16)
-      for (int i = 0; i < n; ++i) {
-        try {
-          made[static_cast<std::size_t>(i)] = make(first + i);
-        } catch (...) {
-#pragma omp critical
-          failure = std::current_exception();
-        }
-      }
-      if (failure) std::rethrow_exception(failure);
-      for (int i = 0; i < n; ++i) take(first + i, made[static_cast<std::size_t>(i)]);
-    }
-  }
-
-  PicturebookOptions options_;
-  PackageFolder packages_;
-  std::vector<EmojiInfo> emoji_;
-  std::map<char32_t, ImageRgba> pictures_;
-  std::optional<Renderer> renderer_, style_;
-  std::vector<int> styled_;                           // concepts that the held-out style draws
-  std::unordered_set<std::uint64_t> trained_scenes_;  // fingerprints
-  std::vector<std::string> captions_;                 // a share, for the corpus
-  json counts_ = json::object();
-};
+namespace {
 
 std::vector<int> all_concepts() {
   std::vector<int> all(concepts().size());
@@ -143,7 +67,9 @@ fs::path gemojione_folder(const PackageFolder& packages) {
   fail("package ruby-gemojione: no gemojione folder in {}", packages.share("rubygems-integration/all/gems"));
 }
 
-void Builder::load() {
+}  // namespace
+
+void PicturebookBuilder::load() {
   Glyphs glyphs = drawn_glyphs();
   if (options_.drawn) {
     pictures_ = glyphs.pictures;
@@ -174,12 +100,16 @@ void Builder::load() {
   style_.emplace(glyphs, styled_);
 }
 
+namespace {
+
 struct DrawnScene {
   Scene scene;
   std::string png;
 };
 
-void Builder::canvases() {
+}  // namespace
+
+void PicturebookBuilder::canvases() {
   const int count = scaled(options_.canvases);
   DatasetWriter canvases(path("canvases.h5"), provenance()), stage1(path("stage1.h5"), provenance());
   ordered(
@@ -194,7 +124,7 @@ void Builder::canvases() {
         trained_scenes_.insert(scene_fingerprint(drawn.scene));
         for (const Language language : {Language::english, Language::chinese}) {
           const char* tail = language == Language::english ? "-en" : "-zh";
-          const Sample sample = caption_sample(drawn.scene, drawn.png, language, "canvas-" + number(i) + tail);
+          const Sample sample = caption_sample(drawn.scene, drawn.png, language, "canvas-" + padded(i) + tail);
           canvases.add(sample);
           stage1.add(sample);
           if (i % 2 == 0) captions_.push_back(sample.parts[1].text);
@@ -207,6 +137,8 @@ void Builder::canvases() {
   stage1.close();
   log::info("picture book: {} canvases", count);
 }
+
+namespace {
 
 // A held-out concept must not come in by another door: under its own code, or in another drawing of the same name.
 bool names_held_out(const std::string& text) {
@@ -221,7 +153,9 @@ bool names_held_out(const std::string& text) {
   });
 }
 
-void Builder::extra_pictures(DatasetWriter& writer) {
+}  // namespace
+
+void PicturebookBuilder::extra_pictures(DatasetWriter& writer) {
   struct Picture {
     std::string id, source, en, zh, file;
     const ImageRgba* glyph = nullptr;
@@ -279,7 +213,7 @@ void Builder::extra_pictures(DatasetWriter& writer) {
   counts_["unreadable pictures"] = unreadable;
 }
 
-void Builder::instructions() {
+void PicturebookBuilder::instructions() {
   const TurnOptions turns{options_.turns, options_.open_percent, options_.negatives};
   DatasetWriter writer(path("stage2.h5"), provenance());
   ordered(
@@ -289,7 +223,7 @@ void Builder::instructions() {
         const Scene scene = training_scene(r);
         const Language language = i % 2 ? Language::chinese : Language::english;
         return std::pair{scene_fingerprint(scene), instruction_sample(scene, encode_png(renderer_->render(scene)),
-                                                                      language, r, "instruction-" + number(i), turns)};
+                                                                      language, r, "instruction-" + padded(i), turns)};
       },
       [&](int, const std::pair<std::uint64_t, Sample>& made) {
         trained_scenes_.insert(made.first);
@@ -300,7 +234,7 @@ void Builder::instructions() {
   log::info("picture book: {} instruction samples", counts_["stage2.h5"].get<int>());
 }
 
-void Builder::scene_texts() {
+void PicturebookBuilder::scene_texts() {
   const TurnOptions turns{.turns = options_.text_turns,
                           .open_percent = options_.text_open_percent,
                           .describe_percent = 30,
@@ -311,7 +245,7 @@ void Builder::scene_texts() {
       [&](int i) {
         Random r = random(text_stream, i);
         const Scene scene = training_scene(r);
-        return scene_text_sample(scene, i % 2 ? Language::chinese : Language::english, r, "scene-text-" + number(i),
+        return scene_text_sample(scene, i % 2 ? Language::chinese : Language::english, r, "scene-text-" + padded(i),
                                  turns);
       },
       [&](int, const Sample& sample) { writer.add(sample); });
@@ -322,10 +256,10 @@ void Builder::scene_texts() {
 
 // Scenes of held-out layouts, of held-out concepts, and in the held-out style: a caption and questions in each
 // language.
-void Builder::held_out_sets() {
+void PicturebookBuilder::held_out_sets() {
   struct Set {
     const char* name;
-    Stream stream;
+    PicturebookStream stream;
     const Renderer* renderer;
   };
   for (const Set& set : {Set{"validation", validation_stream, &*renderer_},
@@ -353,7 +287,7 @@ void Builder::held_out_sets() {
           std::vector<Sample> samples;
           for (const Language language : {Language::english, Language::chinese}) {
             const std::string id =
-                fmt::format("{}-{}-{}", set.name, number(i), language == Language::english ? "en" : "zh");
+                fmt::format("{}-{}-{}", set.name, padded(i), language == Language::english ? "en" : "zh");
             samples.push_back(caption_sample(scene, png, language, id));
             samples.push_back(instruction_sample(scene, png, language, r, id + "-qa", turns));
           }
@@ -368,152 +302,7 @@ void Builder::held_out_sets() {
   log::info("picture book: validation, held-out concepts and held-out style");
 }
 
-struct EvaluationItem {
-  std::string png;
-  std::array<Question, 2> questions;
-};
-
-// MME's own layout: these tasks keep pictures and questions apart, the others together.
-void Builder::evaluation_task(Task task, Language language) {
-  const bool chinese = language == Language::chinese, apart = task == Task::scene;
-  const std::string name(task_names[static_cast<std::size_t>(task)]);
-  const fs::path folder = fs::path(options_.output) / "mme" / (chinese ? "zh" : "en") / name;
-  fs::remove_all(folder);  // pictures of an earlier, larger build would be asked as well
-  const fs::path images = apart ? folder / "images" : folder, texts = apart ? folder / "questions_answers_YN" : folder;
-  fs::create_directories(images);
-  fs::create_directories(texts);
-  const bool main = task <= Task::color;
-  const int count = scaled(main ? options_.eval_pictures : options_.eval_pictures_other, 20);
-  const std::uint64_t stream = mme_stream + static_cast<std::uint64_t>(task) * 2 + chinese;
-  ordered(
-      count,
-      [&](int i) {
-        Random r = random(stream, i);
-        // Both answers come first, then a scene with two different questions for them: neither gives the other away.
-        const bool answers[2] = {r.coin(), r.coin()};
-        SceneOptions options;
-        if (task == Task::existence) options.min_objects = 2, options.counting_percent = 0;
-        for (;;) {
-          const Scene scene = random_scene_for(task, r, options);
-          if (!is_held_out_layout(scene) || trained_scenes_.contains(scene_fingerprint(scene))) continue;
-          const auto first = yes_no_question(scene, task, language, r, answers[0]);
-          auto second = yes_no_question(scene, task, language, r, answers[1]);
-          for (int attempt = 0; attempt < 20 && first && second && first->text == second->text; ++attempt)
-            second = yes_no_question(scene, task, language, r, answers[1]);
-          if (!first || !second || first->text == second->text) continue;
-          return EvaluationItem{encode_png(renderer_->render(scene)), {*first, *second}};
-        }
-      },
-      [&](int i, const EvaluationItem& item) {
-        write_whole(images / (number(i) + ".png"), item.png);
-        std::string lines;
-        for (const Question& question : item.questions) {
-          const std::string answer = chinese ? question.answer : question.answer == "yes" ? "Yes" : "No";
-          lines += question.text + '\t' + answer + '\n';
-        }
-        write_whole(texts / (number(i) + ".txt"), lines);
-      });
-  counts_["mme"][chinese ? "zh" : "en"][name] = count * 2;
-}
-
-void Builder::evaluation() {
-  for (const Language language : {Language::english, Language::chinese})
-    for (int task = 0; task < task_count; ++task) evaluation_task(static_cast<Task>(task), language);
-  log::info("picture book: evaluation sets in MME's layout");
-}
-
-// What the tokenizer gets as one token each: names as they stand within a sentence, places, and the set phrases of
-// questions. A concept in one token can be looked up by it; short questions train faster.
-std::string tokenizer_symbols(const std::string& names) {
-  std::string symbols;
-  std::istringstream lines(names);
-  for (std::string name; std::getline(lines, name);) {
-    const bool english = static_cast<unsigned char>(name[0]) < 0x80;
-    symbols += (english ? " " + name : name) + '\n';
-  }
-  for (int row = 0; row < 3; ++row) {
-    for (int column = 0; column < 3; ++column) {
-      Box box;
-      box.x = (2 * column + 1) * canvas_size / 6;
-      box.y = (2 * row + 1) * canvas_size / 6;
-      symbols += fmt::format(" {}\n", position_name(box, Language::english));
-      symbols += fmt::format("{}：\n", position_name(box, Language::chinese));
-    }
-  }
-  for (const char* phrase : {" Please answer yes or no.",
-                             "请回答是或否。",
-                             " in the picture?",
-                             " Is there",
-                             " Are there",
-                             " Is the",
-                             " left of the",
-                             " right of the",
-                             " above the",
-                             " below the",
-                             " How many",
-                             " are there?",
-                             " Where is the",
-                             " What is at the",
-                             " What color is the",
-                             " Describe the picture.",
-                             "描述图片。",
-                             "图里有",
-                             "在哪里？",
-                             "边是什么？",
-                             "是什么颜色？",
-                             "的左边吗？",
-                             "的右边吗？",
-                             "的上面吗？",
-                             "的下面吗？",
-                             " yes",
-                             " no"}) {
-    symbols += std::string(phrase) + '\n';
-  }
-  return symbols;
-}
-
-// Text for the tokenizer: every name, captions, questions with answers, and Chinese prose; names.txt lists the names,
-// symbols.txt what is to be one token.
-void Builder::corpus() {
-  std::string names;
-  const auto add_name = [&](std::string_view en, std::string_view zh, bool counted) {
-    names += std::string(en) + '\n';
-    if (counted && plural(en) != en) names += plural(en) + '\n';
-    names += std::string(zh) + '\n';
-  };
-  for (const Concept& concept_ : concepts()) add_name(concept_.name_en, concept_.name_zh, true);
-  for (const Named& shape : shape_names) add_name(shape.en, shape.zh, true);
-  for (const Colour& colour : colours) add_name(colour.en, colour.zh, false);
-  write_whole(path("names.txt"), names);
-  write_whole(path("symbols.txt"), tokenizer_symbols(names));
-
-  std::string text;
-  for (int i = 0; i < 20; ++i) text += names;  // often enough to be learnt whole
-  for (const EmojiInfo& e : emoji_) {
-    text += e.name_en + '\n' + e.name_zh + '\n';
-    for (const auto* keywords : {&e.keywords_en, &e.keywords_zh}) {
-      for (std::size_t i = 0; i < keywords->size(); ++i) text += (i ? ", " : "") + (*keywords)[i];
-      text += '\n';
-    }
-  }
-  for (const std::string& caption : captions_) text += caption + '\n';
-  const Dataset scenes(path("scene_text.h5"));
-  for (std::int64_t i = 0; i < std::min<std::int64_t>(scenes.size(), 6000); ++i) {
-    for (const Part& part : scenes.read(i, false).parts) {
-      text += part.text;
-      text += part.kind == Part::Kind::answer || part.text.ends_with('\n') ? "\n" : " ";
-    }
-  }
-  if (options_.prose && !options_.drawn)
-    for (const std::string& line : read_prose(packages_)) text += line + '\n';
-  std::string collapsed;  // captions bring their own line ends
-  for (const char c : text)
-    if (c != '\n' || (!collapsed.empty() && collapsed.back() != '\n')) collapsed += c;
-  write_whole(path("corpus.txt"), collapsed);
-  counts_["corpus.txt bytes"] = collapsed.size();
-}
-
-void Builder::manifest() {
+void PicturebookBuilder::manifest() {
   int held_out = static_cast<int>(concepts().size()) - training_concepts();
   const json out = {
       {"format", "skymm picturebook"},
@@ -532,11 +321,9 @@ void Builder::manifest() {
   write_whole(path("manifest.json"), out.dump(2) + '\n');
 }
 
-}  // namespace
-
 void build_picturebook(const PicturebookOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  Builder(options).build();
+  PicturebookBuilder(options).build();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   log::info("picture book: {} made in {:.1f} s", options.output, seconds.count());
 }

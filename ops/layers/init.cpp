@@ -35,7 +35,7 @@ Recipe recipe_of(std::string_view name, const Shape& shape) {
     return {Distribution::normal, 0.25 / std::sqrt(in)};
   }
   const bool table = contains(name, "position_embedding") || contains(name, "token_embedding") ||
-                     name.ends_with("query") || name.ends_with("latents");
+                     name.ends_with("query") || name.ends_with("query_tokens") || name.ends_with("latents");
   return {Distribution::normal, table ? 0.02 : 1 / std::sqrt(in)};
 }
 

@@ -37,7 +37,8 @@ const std::array visions{
 
 const std::array resamplers{
     Named<ResamplerKind>{"qwen", ResamplerKind::qwen}, Named<ResamplerKind>{"perceiver", ResamplerKind::perceiver},
-    Named<ResamplerKind>{"linear", ResamplerKind::linear}, Named<ResamplerKind>{"mlp", ResamplerKind::mlp}};
+    Named<ResamplerKind>{"linear", ResamplerKind::linear}, Named<ResamplerKind>{"mlp", ResamplerKind::mlp},
+    Named<ResamplerKind>{"qformer", ResamplerKind::qformer}};
 
 template <class Table>
 std::vector<std::string_view> names_of(const Table& table) {
@@ -63,7 +64,7 @@ std::int64_t VisionConfig::blocks() const {
 }
 
 std::int64_t ResamplerConfig::tokens(const VisionConfig& vision) const {
-  return kind == ResamplerKind::qwen || kind == ResamplerKind::perceiver ? queries : vision.patches();
+  return kind == ResamplerKind::linear || kind == ResamplerKind::mlp ? vision.patches() : queries;
 }
 
 DecoderConfig decoder_preset(std::string_view name) { return find(decoders, "decoder preset", name); }

@@ -36,15 +36,15 @@ struct VisionConfig {
   std::int64_t blocks() const;  // that run for output_layer; throws Error where there are no such
 };
 
-enum class ResamplerKind : std::uint8_t { qwen, perceiver, linear, mlp };
+enum class ResamplerKind : std::uint8_t { qwen, perceiver, linear, mlp, qformer };
 
 // From patches to visual tokens of the decoder's width.
 struct ResamplerConfig {
   ResamplerKind kind = ResamplerKind::qwen;
-  std::int64_t queries = 16;     // visual tokens of an image: qwen (a square number) and perceiver; else all patches
-  std::int64_t heads = 4;        // qwen: of the decoder's width; perceiver: of head_width each
-  std::int64_t head_width = 64;  // perceiver
-  std::int64_t depth = 2;        // perceiver: layers
+  std::int64_t queries = 16;  // visual tokens of an image: qwen (a square number), perceiver, qformer; else all patches
+  std::int64_t heads = 4;     // qwen: of the decoder's width; perceiver, qformer: of head_width each
+  std::int64_t head_width = 64;  // perceiver, qformer
+  std::int64_t depth = 2;        // perceiver, qformer: layers
 
   std::int64_t tokens(const VisionConfig& vision) const;
 };

@@ -201,6 +201,25 @@ BlockCost resampler_cost(const MultimodalConfig& config, const StepCounts& count
       peak = std::max(keys * number(2 * in + 2 * inner), queries * 12 * number(in));
       break;
     }
+    case ResamplerKind::qformer: {
+      const std::int64_t width = r.heads * r.head_width, crossing = (r.depth + 1) / 2;
+      for (std::int64_t i = 0; i < r.depth; ++i) {
+        flow.linear(queries, number(12 * width * width), trained);
+        flow.attention(queries, number(r.queries), width);
+        if (i % 2 != 0) continue;
+        flow.linear(patches, number(2 * in * width), trained, gradient_in || trained);
+        flow.linear(queries, number(2 * width * width), trained);
+        flow.attention(queries, number(v.patches()), width);
+      }
+      flow.linear(queries, number(width * out), trained);
+      parameters = r.queries * width + 2 * in + 2 * width + r.depth * (12 * width * width + 13 * width) +
+                   crossing * (2 * width * width + 2 * in * width + 6 * width) + width * out + out;
+      kept = patches * number(2 * in) + number(r.depth) * queries * number(15 * width) +
+             number(crossing) * (patches * number(2 * width) + queries * number(4 * width)) +
+             queries * number(3 * width);
+      peak = std::max(patches * number(in + 2 * width), queries * 10 * number(width));
+      break;
+    }
   }
   BlockCost cost = flow.cost;
   (trained ? cost.trained : cost.frozen) = parameters;

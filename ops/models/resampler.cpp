@@ -11,6 +11,7 @@
 #include "ops/layers/attention.hpp"
 #include "ops/layers/norm.hpp"
 #include "ops/models/positions.hpp"
+#include "ops/models/qformer.hpp"
 
 namespace skymm {
 namespace {
@@ -211,6 +212,7 @@ std::unique_ptr<Resampler> make_resampler(const ResamplerConfig& config, const V
   if (config.kind == ResamplerKind::perceiver) {
     return std::make_unique<PerceiverResampler>(config, vision, decoder_width, dtype, device);
   }
+  if (config.kind == ResamplerKind::qformer) return make_qformer(config, vision, decoder_width, dtype, device);
   return std::make_unique<Projector>(config.kind == ResamplerKind::mlp, vision.width, decoder_width, dtype, device);
 }
 

@@ -19,6 +19,7 @@ class Resampler : public Module {
 //   2023): ln_post(attention(ln_q(query) + P, x + resized P, x)) proj, x = ln_kv(kv_proj(features)).
 // perceiver: latents attend to [patches; latents] in layers, each with a feed-forward (Alayrac et al. 2022), then a
 //   projection to the decoder's width.
+// qformer: BLIP-2's (ops/models/qformer.hpp).
 // linear, mlp: LLaVA's projectors (Liu et al. 2023), patch by patch.
 std::unique_ptr<Resampler> make_resampler(const ResamplerConfig& config, const VisionConfig& vision,
                                           std::int64_t decoder_width, DType dtype, Device& device);

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from models import (
     Decoder,
     PerceiverResampler,
+    QFormer,
     QwenResampler,
     loss_sum,
     patch_features,
@@ -88,6 +89,10 @@ def resampler_perceiver():
     return resampler(
         PerceiverResampler(width=24, heads=3, head_width=8, latents=6, depth=2, seed=5), random(13, 2, 16, 24)
     )
+
+
+def resampler_qformer():
+    return resampler(QFormer(width=24, heads=3, vision_width=32, queries=5, depth=3, seed=6), random(15, 2, 16, 32))
 
 
 def decoder_labels(ids):
@@ -276,6 +281,7 @@ FILES = {
     "vit": vit,
     "resampler_qwen": resampler_qwen,
     "resampler_perceiver": resampler_perceiver,
+    "resampler_qformer": resampler_qformer,
     "decoder": decoder,
     "decoder_bf16": decoder_bf16,
     "multimodal": lambda: multimodal(multimodal_qwen_model()),

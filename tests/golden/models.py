@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from torch import nn
-from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Blip2QFormerConfig,
+    Blip2QFormerModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -146,6 +153,29 @@ class PerceiverResampler(nn.Module):
         for layer in self.layers:
             latents = layer(media, latents)
         return self.norm(latents)
+
+
+class QFormer(nn.Module):
+    """BLIP-2's, by transformers, with its query tokens, norm of features and projection (here to `width`)."""
+
+    def __init__(self, width, heads, vision_width, queries, depth, seed):
+        super().__init__()
+        config = Blip2QFormerConfig(
+            hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, intermediate_size=4 * width,
+            encoder_hidden_size=vision_width, cross_attention_frequency=2, attn_implementation="eager",
+        )  # fmt: skip
+        self.query_tokens = nn.Parameter(torch.empty(queries, width))
+        self.ln_vision = nn.LayerNorm(vision_width)
+        model = Blip2QFormerModel(config).eval()
+        self.layernorm, self.encoder, self.model = model.layernorm, model.encoder, (model,)  # a tuple: not a module twice
+        self.language_projection = nn.Linear(width, width)
+        randomize(self.named_parameters(), seed)
+
+    def forward(self, features):
+        """features [B, patches, vision width] -> [B, queries, width]."""
+        queries = self.query_tokens.unsqueeze(0).expand(features.shape[0], -1, -1)
+        states = self.model[0](query_embeds=queries, encoder_hidden_states=self.ln_vision(features))
+        return self.language_projection(states.last_hidden_state)
 
 
 class Decoder:

@@ -5,13 +5,16 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "core/error.hpp"
 #include "io/crc32c.hpp"
+#include "io/file.hpp"
 #include "io/hdf5.hpp"
+#include "support/mutations.hpp"
 
 namespace skymm {
 namespace {
@@ -216,6 +219,32 @@ TEST_F(DatasetTest, DamagedHeaderAndIndexAreFound) {
   // Languages of the four samples: one byte each, alternating.
   flip_byte(find(std::string("\1\2\1\2", 4)));
   EXPECT_THAT(message_of([&] { Dataset set(path); }), HasSubstr("index is damaged"));
+}
+
+TEST_F(DatasetTest, DamagedFilesAreReadOrRefused) {
+  write(6);
+  testing::expect_read_or_refused(read_file(path), path, 1000, [&] {
+    const Dataset set(path);
+    for (std::int64_t i = 0; i < set.size(); ++i) set.read(i);
+  });
+}
+
+// Structures that take libhdf5 down, or make it ask for more memory than there is.
+TEST_F(DatasetTest, ForgedStructuresAreRefused) {
+  write(6);
+  const std::string good = read_file(path);
+  const auto error = [&](std::string_view mark, std::size_t at, std::uint64_t value) {
+    std::string bytes = good;
+    std::memcpy(bytes.data() + bytes.find(mark) + at, &value, sizeof value);
+    testing::write_anew(path, bytes);
+    return message_of([&] { Dataset set(path); });
+  };
+  const std::uint64_t tree = good.find("TREE");
+  EXPECT_THAT(error("HEAP", 8, 0x146d679c58), AllOf(HasSubstr(path), HasSubstr("truncated or damaged")));
+  EXPECT_THAT(error("HEAP", 24, ~std::uint64_t{0} - 5), HasSubstr("truncated or damaged"));
+  EXPECT_THAT(error("TREE", 32, tree), HasSubstr(fmt::format("structure is damaged at byte {}", tree)));
+  EXPECT_THAT(error("\x89HDF", 40, good.size() + 1), HasSubstr("truncated"));
+  EXPECT_THAT(error("\x89HDF", 64, 3), HasSubstr("structure is damaged"));
 }
 
 TEST_F(DatasetTest, FirstVersionIsStillRead) {

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <webp/encode.h>
+#include <zlib.h>
+
+#include <functional>
 
 #include "core/error.hpp"
 #include "io/image_resize.hpp"
@@ -173,13 +176,39 @@ TEST(Image, ReducedJpegs) {
   }
   for (std::size_t n = 0; n < jpeg.size(); n += 97) {
     EXPECT_THROW(decode_image_reduced(std::string_view(jpeg).substr(0, n), 1), Error) << n;
-    EXPECT_THROW(check_image_ends(std::string_view(jpeg).substr(0, n)), Error) << n;
   }
-  for (std::size_t n = 0; n < png.size(); n += 97) {
-    EXPECT_THROW(check_image_ends(std::string_view(png).substr(0, n)), Error) << n;
+}
+
+TEST(Image, ScansFindWhatIsTruncatedDamagedOrTooLarge) {
+  const std::string jpeg = encode_jpeg(ramp(160, 120)), png = encode_png(ramp(160, 120)),
+                    webp = encode_webp(ramp(160, 120));
+  for (const std::string_view whole : {jpeg, png, webp}) {
+    scan_image(whole);
+    for (std::size_t n = 0; n < whole.size(); n += 41) EXPECT_THROW(scan_image(whole.substr(0, n)), Error) << n;
+    EXPECT_THAT(message_of([&] { scan_image(whole, 160 * 120 - 1); }), HasSubstr("160x120"));
   }
-  check_image_ends(jpeg);
-  check_image_ends(png);
+  for (std::size_t n = 0; n + 13 < png.size(); n += 41) {  // each byte of a PNG is under a checksum
+    std::string damaged = png;
+    damaged[n] = static_cast<char>(damaged[n] ^ 4);
+    EXPECT_THROW(scan_image(damaged), Error) << n;
+  }
+  std::string restarts = jpeg;  // a restart mark in the pixels is no end of them, another mark without a segment is
+  restarts.replace(restarts.size() - 40, 2, "\xff\xd3");
+  scan_image(restarts);
+  restarts.replace(restarts.size() - 40, 2, "\xff\xc4");
+  EXPECT_THROW(scan_image(restarts), Error);
+}
+
+// libpng makes room for a row before anyone can say that it is too long.
+TEST(Image, PngSizesAreCheckedBeforeRoomIsMade) {
+  std::string png = encode_png(ramp(3, 2));
+  png.replace(16, 8, std::string_view("\x7f\xff\xff\xff\0\0\0\1", 8));
+  const auto sum = ::crc32(0, reinterpret_cast<const Bytef*>(png.data() + 12), 17);
+  for (std::size_t i = 0; i < 4; ++i) png[29 + i] = static_cast<char>(sum >> (24 - 8 * i));
+  for (const auto& read : {std::function([](std::string_view bytes) { scan_image(bytes); }),
+                           std::function([](std::string_view bytes) { decode_image(bytes); })}) {
+    EXPECT_THAT(message_of([&] { read(png); }), HasSubstr("PNG picture of 2147483647x1 pixels"));
+  }
 }
 
 TEST(Image, ResizeTreatsRowsAsColumns) {

@@ -11,6 +11,7 @@
 #include "io/file.hpp"
 #include "io/image.hpp"
 #include "io/import/prepare.hpp"
+#include "io/loader.hpp"
 #include "io/utf8.hpp"
 #include "support/tar.hpp"
 #include "support/text.hpp"
@@ -105,7 +106,7 @@ class Hostile : public ::testing::Test {
   void judge(InputReader read, const std::string& bytes, Outcome& sum) const {
     const std::string path = folder_.file("input");
     put(path, bytes);
-    Judge sink({.images = folder_.path()});
+    Judge sink({.images = folder_.path(), .check = PictureCheck::decode});
     read(path, {}, sink);
     sum.samples += sink.outcome.samples;
     sum.rejects += sink.outcome.rejects;
@@ -125,6 +126,46 @@ TEST_F(Hostile, Pictures) {
   EXPECT_EQ(outcome.samples + outcome.rejects, mutants);
   EXPECT_GT(outcome.rejects, mutants / 2);
   EXPECT_GT(outcome.samples, 0);  // bits that change a colour
+}
+
+class Kept final : public SampleSource {
+ public:
+  std::vector<Sample> samples;
+  std::int64_t size() const override { return std::ssize(samples); }
+  Sample read(std::int64_t index) const override { return samples[static_cast<std::size_t>(index)]; }
+};
+
+// An import that only scans lets damage within the pixels pass: the loader decodes all of it, and leaves out and counts
+// what it cannot.
+TEST_F(Hostile, PicturesThatAScanLetsPassAreNotTrainedOn) {
+  RandomStream random(15);
+  const auto kept = std::make_shared<Kept>();
+  std::int64_t whole = 0;
+  for (int i = 0; i < mutants; ++i) {
+    Record record{.sample = {.images = {mutate(i % 2 ? encode_png(ramp(i)) : encode_jpeg(ramp(i)), random)}}};
+    record.sample.parts = {image_part(0), answer_part("A ramp.")};
+    prepare(record, {});
+    if (record.reject != Reject::none) continue;
+    kept->samples.push_back(record.sample);
+    try {
+      decode_image(kept->samples.back().images[0]);
+      ++whole;
+    } catch (const Error&) {
+    }
+  }
+  const std::shared_ptr<const Tokenizer> tokenizer(&testing::nano_tokenizer(), [](const Tokenizer*) {});
+  Loader loader(std::make_shared<Mixture>(std::vector<std::shared_ptr<const SampleSource>>{kept}, MixtureOptions{}),
+                PromptBuilder(tokenizer, chat_template("nano"), {.visual_tokens = 1}), ImageSpec{.size = 8},
+                {.global_batch = kept->size(), .micro_batch = 16, .wrap = false, .max_bad_share = 1});
+  ::testing::internal::CaptureStderr();
+  const BatchCounts counts = loader.next().counts;
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_EQ(counts.samples, whole);
+  EXPECT_EQ(counts.skipped[static_cast<std::size_t>(Skip::bad_image)], kept->size() - whole);
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), kept->size() - whole);
+  EXPECT_GT(whole, 0);
+  EXPECT_GT(kept->size(), whole);
+  EXPECT_LT(kept->size(), mutants);
 }
 
 TEST_F(Hostile, Tars) {

@@ -140,6 +140,58 @@ TEST(Deal, IsEvenInNumberAndCost) {
   EXPECT_EQ(deal({5, 5, 5, 5}, 2), (std::vector<std::vector<std::int32_t>>{{0, 2}, {1, 3}}));
 }
 
+TEST(Deal, ByCostAloneIsEvenerAndInOrderIsInOrder) {
+  std::vector<std::int64_t> costs = {0, 0};
+  RandomStream random(2);
+  for (int i = 0; i < 62; ++i) costs.push_back(i % 8 == 0 ? 900 : 20 + random.below(80));
+  const auto excess = [&](Balance balance) {
+    std::vector<std::int32_t> seen;
+    std::int64_t most = 0, all = 0;
+    for (const auto& bin : deal(costs, 8, balance)) {
+      std::int64_t cost = 0;
+      EXPECT_FALSE(bin.empty());
+      for (const auto item : bin) cost += costs[static_cast<std::size_t>(item)], seen.push_back(item);
+      most = std::max(most, cost), all += cost;
+    }
+    if (balance == Balance::none) {
+      EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+    }
+    EXPECT_EQ(std::set(seen.begin(), seen.end()).size(), costs.size());
+    return static_cast<double>(most) * 8 / static_cast<double>(all) - 1;
+  };
+  EXPECT_LT(excess(Balance::cost), 0.02);
+  EXPECT_LE(excess(Balance::cost), excess(Balance::samples));
+  EXPECT_GT(excess(Balance::none), 0.05);
+  EXPECT_EQ(deal({0, 0, 0}, 3, Balance::cost).back().size(), 1u);
+}
+
+// What was seen on one rank is never drawn again on three, and nothing is left out.
+TEST(Loader, ThreeRanksGoOnWhereOneStopped) {
+  Scene scene;
+  scene.source = std::make_shared<Pictures>(60);  // five steps of a pass
+  for (const Balance balance : {Balance::none, Balance::samples, Balance::cost}) {
+    scene.loader.balance = balance;
+    std::multiset<std::string> seen;
+    const auto take = [&](Loader& loader, int steps) {
+      for (int i = 0; i < steps; ++i) {
+        const MicroBatches step = loader.next();
+        for (const MicroBatch& batch : step.micro_batches) seen.insert(batch.ids.begin(), batch.ids.end());
+      }
+    };
+    take(*scene.make(), 2);
+    EXPECT_EQ(seen.size(), 24u);
+    Scene resumed = scene;
+    resumed.loader.ranks = 3;
+    for (resumed.loader.rank = 0; resumed.loader.rank < 3; ++resumed.loader.rank) {
+      const auto loader = resumed.make();
+      loader->seek(2);
+      take(*loader, 3);
+    }
+    EXPECT_EQ(seen.size(), 60u);
+    EXPECT_EQ(std::set(seen.begin(), seen.end()).size(), 60u);
+  }
+}
+
 TEST(Loader, MicroBatchesSayWhatTheirSamplesSay) {
   Scene scene;
   scene.loader.augment = false;

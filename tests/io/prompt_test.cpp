@@ -130,6 +130,27 @@ TEST(Prompt, EveryTemplateReadsAndTrainsAsItShould) {
   }
 }
 
+// The system text's tokens are kept; what follows must come out as if all had been encoded at once.
+TEST(Prompt, KeptTokensOfTheSystemTextChangeNothing) {
+  const Tokenizer& tokenizer = *chat_tokenizer();
+  for (const auto* name : {"vicuna_v1", "llama_2"}) {
+    const ChatTemplate& format = chat_template(name);
+    for (const std::string question :
+         {"what is it?", "  two spaces", ": a dumpling", "是吗？", "\nline", "[INST]", "x"}) {
+      Sample sample;
+      sample.parts = {text_part(question), answer_part("yes")};
+      std::string user(format.begin.substr(5));  // behind {bos}
+      user += format.system_block.substr(0, format.system_block.find("{system}"));
+      user += format.system;
+      user += format.system_block.substr(format.system_block.find("{system}") + 8);
+      user += fmt::format("{}{}{}", format.first_user, question, format.answer);
+      const std::vector<std::int32_t> expected = tokenizer.encode(user), tokens = builder(name).prompt(sample).tokens;
+      EXPECT_EQ(tokens[0], tokenizer.bos());
+      EXPECT_EQ(std::vector(tokens.begin() + 1, tokens.end()), expected) << name << " " << question;
+    }
+  }
+}
+
 TEST(Prompt, StopTokenEndsEachAnswer) {
   for (const std::string name : {"plain", "vicuna_v1", "llama_2", "skywork", "nano"}) {
     EXPECT_EQ(builder(name).stop_token(), chat_tokenizer()->eos());

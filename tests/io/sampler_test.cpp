@@ -123,6 +123,33 @@ TEST(Mixture, WeightsAreHonouredAndStreamsPassedOverEvenly) {
   EXPECT_LE(most - least, 1);
 }
 
+TEST(Mixture, TellsWhatItDrewOfEachSource) {
+  const std::vector<std::shared_ptr<const SampleSource>> sources = {std::make_shared<Numbered>(90, 4),
+                                                                    std::make_shared<Numbered>(10)};
+  const Mixture weighted = mixture(sources, {.seed = 5, .source_weights = {3, 1}, .language_weights = {1, 1, 3}});
+  std::vector<double> counts(2);
+  for (int place = 0; place < 9000; ++place) {
+    if (place % 700 == 0) {
+      EXPECT_EQ(weighted.drawn(place), counts) << place;
+    }
+    ++counts[static_cast<std::size_t>(weighted.at(place).source)];
+  }
+  EXPECT_EQ(mixture(sources, {.seed = 5}).drawn(250), (std::vector<double>{225, 25}));
+}
+
+TEST(Mixture, TemperatureEvensOutSizes) {
+  const std::vector<std::shared_ptr<const SampleSource>> sources = {std::make_shared<Numbered>(900),
+                                                                    std::make_shared<Numbered>(100)};
+  const auto share = [&](double temperature) {
+    const Mixture all = mixture(sources, {.source_weights = {1, 1}, .temperature = temperature});
+    return all.drawn(40960)[1] / 40960;
+  };
+  EXPECT_NEAR(share(0), 0.5, 1e-3);
+  EXPECT_NEAR(share(1), 0.1, 1e-3);
+  EXPECT_NEAR(share(2), 0.25, 1e-3);  // 10 / (30 + 10)
+  EXPECT_NEAR(share(100), 0.5, 0.01);
+}
+
 TEST(Mixture, WeightOfZeroLeavesALanguageOut) {
   const Mixture all = mixture({std::make_shared<Numbered>(40, 2)}, {.language_weights = {1, 0, 1}});
   EXPECT_EQ(all.size(), 20);

@@ -130,6 +130,14 @@ TEST(Tokenizer, GgufVocabulariesOfScoresEncodeTheSame) {
   }
 }
 
+TEST(Tokenizer, KnowsWhereATokenMayGoOnOverASpace) {
+  const Tokenizer& nano = testing::nano_tokenizer();  // has the token " a, b"
+  EXPECT_TRUE(nano.ends_at_space("two pandas:"));
+  EXPECT_FALSE(nano.ends_at_space("a,"));
+  EXPECT_FALSE(nano.ends_at_space("two "));
+  EXPECT_FALSE(nano.ends_at_space(""));
+}
+
 TEST(Tokenizer, TrainingIsDeterministic) {
   const TemporaryFolder folder;
   testing::train_nano_tokenizer(folder.file("a.model"));
@@ -148,6 +156,32 @@ TEST(Tokenizer, BadFilesAreNamed) {
   EXPECT_THAT(error_of([&] { load_tokenizer(folder.file("empty.model")); }), HasSubstr("it is empty"));
   EXPECT_THAT(error_of([&] { nano_tokenizer().decode(std::vector<std::int32_t>{99999}); }),
               HasSubstr("outside the vocabulary"));
+}
+
+// Each of these took the program down within libsentencepiece.
+TEST(Tokenizer, ModelsThatTheLibraryCannotStandAreRefused) {
+  using namespace std::string_literals;
+  const TemporaryFolder folder;
+  testing::train_nano_tokenizer(folder.file("good.model"));
+  const std::string good = read_file(folder.file("good.model"));
+  const auto error = [&](const std::string& more) {
+    write_file(folder.file("bad.model"), good + more);
+    return error_of([&] { load_tokenizer(folder.file("bad.model")); });
+  };
+  const std::string piece = "\x0a\x05\x0a\x03xyz";
+  EXPECT_THAT(error(piece + piece), HasSubstr("comes twice"));
+  EXPECT_THAT(error("\x0a\x05\x0a\x03x\0z"s), HasSubstr("zero byte"));
+  EXPECT_THAT(error("\x0a\x02\x0a\0"s), HasSubstr("is empty"));
+  EXPECT_THAT(error("\x0a\x7f\x0a"), HasSubstr("it is cut"));
+  EXPECT_THAT(error("\x0b"), HasSubstr("it is damaged"));
+  // A normaliser's table of 256 units: u32 size, units, texts. The offset of a unit is its upper bits.
+  std::string table = "\0\4\0\0"s + std::string(1024, '\0') + "text\0"s;
+  const auto with_table = [&] { return "\x1a\x8c\x08\x12\x89\x08"s + table; };
+  EXPECT_EQ(table.size(), 0x409U);
+  table[4 + 3] = 1;  // unit 0 leads to unit 1 << 14
+  EXPECT_THAT(error(with_table()), HasSubstr("points out of itself at unit 0"));
+  table[1] = 8;
+  EXPECT_THAT(error(with_table()), HasSubstr("the table of its normaliser is damaged"));
 }
 
 TEST(Tokenizer, TrainingSaysWhatIsWrongWithTheCorpus) {

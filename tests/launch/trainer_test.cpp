@@ -143,6 +143,45 @@ TEST_F(TrainerTest, MicroBatchesDoNotChangeWhatIsLearnt) {
   EXPECT_LE(testing::relative_error(losses_of(whole.run.dir), losses_of(config.run.dir)), 1e-5);
 }
 
+// Packing: a micro-batch is one sequence of many samples, or of few; whoever gets which, the step is the same.
+TEST_F(TrainerTest, BalanceDoesNotChangeWhatIsLearnt) {
+  train(config);
+  for (const std::string balance : {"cost", "none"}) {
+    TrainConfig other = config;
+    other.run.dir = dir + "/" + balance;
+    other.data.balance = balance;
+    train(other);
+    EXPECT_LE(testing::relative_error(losses_of(other.run.dir), losses_of(config.run.dir)), 1e-5) << balance;
+  }
+  config.run.dir = dir + "/alone";
+  config.train.micro_batch = 1;
+  const std::vector<double> packed = losses_of(dir + "/run");
+  train(config);
+  EXPECT_LE(testing::relative_error(losses_of(config.run.dir), packed), 1e-5);
+}
+
+TEST_F(TrainerTest, TellsWhatItDrew) {
+  config.data.train = {{dir + "/train.h5", 3}, {dir + "/bad.h5", 1}};
+  DatasetWriter writer(dir + "/bad.h5");
+  Sample sample{.id = "0", .language = Language::chinese, .source = "test"};
+  sample.parts = {text_part("有吗？"), answer_part("没有", "existence", Polarity::negative)};
+  writer.add(sample);
+  writer.close();
+  config.train.steps = 4;
+  train(config);
+  double share = 0, epochs = 0, negative = 0;
+  std::istringstream lines(read_file(config.run.dir + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json entry = nlohmann::json::parse(line);
+    negative += entry.value("answers_negative", 0.0);
+    share = entry.value("mixture/" + dir + "/bad.h5", share);
+    epochs = entry.value("epochs/" + dir + "/bad.h5", epochs);
+  }
+  EXPECT_NEAR(share, 0.25, 0.03);
+  EXPECT_EQ(epochs, negative);  // each of its draws is one epoch, and one negative answer
+  EXPECT_NEAR(negative, 12, 2);
+}
+
 TEST_F(TrainerTest, ACheckpointOfAnotherModelIsRefused) {
   train(config);
   config.model.lora_rank = 8;

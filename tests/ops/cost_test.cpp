@@ -17,6 +17,7 @@ MultimodalConfig config_of(const char* vision, const char* decoder, const Resamp
 
 const ResamplerConfig qwen{.kind = ResamplerKind::qwen, .queries = 4, .heads = 2};
 const ResamplerConfig perceiver{.kind = ResamplerKind::perceiver, .queries = 4, .heads = 2, .head_width = 16};
+const ResamplerConfig qformer{.kind = ResamplerKind::qformer, .queries = 4, .heads = 2, .head_width = 16, .depth = 3};
 
 const std::vector<Sample> samples{{0, 40, true}, {1, 60, false}, {2, 50, true}, {3, 30, true}};
 
@@ -36,7 +37,8 @@ StepCounts counts_of(const Multimodal& model, const Batch& batch) {
 TEST(Cost, EveryBlockHasTheParametersThatItSays) {
   std::vector<MultimodalConfig> configs{config_of("vit-pico", "pico", qwen), config_of("vit-nano", "nano", perceiver),
                                         config_of("vit-pico", "nano", {.kind = ResamplerKind::linear}),
-                                        config_of("vit-pico", "pico", {.kind = ResamplerKind::mlp})};
+                                        config_of("vit-pico", "pico", {.kind = ResamplerKind::mlp}),
+                                        config_of("vit-pico", "nano", qformer)};
   configs[0].lora.targets = {"q_proj", "down_proj"};
   configs[1].vision->class_token = true;
   configs[1].vision->output_layer = -2;
@@ -80,7 +82,8 @@ std::vector<Case> cases() {
                         {"q_and_v", config_of("vit-pico", "pico", qwen)},
                         {"trained_vision", config_of("vit-nano", "pico", qwen)},
                         {"nano_int8", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
-                        {"nano_nf4", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})}};
+                        {"nano_nf4", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
+                        {"pico_qformer", config_of("vit-pico", "pico", qformer)}};
   all[5].config.recompute = Recompute::full;
   all[6].config.lora.targets = {"q_proj", "v_proj"};
   all[7].config.trainable.vision = true;

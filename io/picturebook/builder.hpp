@@ -1,0 +1,103 @@
+// Makes the picture book, a file after the other. picturebook.cpp writes the data sets, evaluation.cpp the questions in
+// MME's layout, corpus.cpp the tokenizer's text.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "io/dataset.hpp"
+#include "io/picturebook/packages.hpp"
+#include "io/picturebook/picturebook.hpp"
+
+namespace skymm {
+
+// Streams of random numbers: one for each file, so that changing a count moves nothing else.
+enum PicturebookStream : std::uint64_t {
+  canvas_stream = 1,
+  instruction_stream,
+  text_stream,
+  validation_stream,
+  held_out_stream,
+  style_stream,
+  picture_stream,
+  mme_stream = 100
+};
+
+class PicturebookBuilder {
+ public:
+  explicit PicturebookBuilder(const PicturebookOptions& options);
+  void build();
+
+ private:
+  void load();
+  void canvases();
+  void extra_pictures(DatasetWriter& writer);
+  void instructions();
+  void scene_texts();
+  void held_out_sets();
+  void evaluation();
+  void evaluation_task(Task task, Language language);
+  void corpus();
+  void manifest();
+
+  int scaled(int count, int least = 1) const {
+    return std::max(least, static_cast<int>(std::lround(count * options_.scale)));
+  }
+  Random random(std::uint64_t stream, std::int64_t index) const {
+    return Random(options_.seed, stream, static_cast<std::uint64_t>(index));
+  }
+  std::string path(const std::string& name) const { return (std::filesystem::path(options_.output) / name).string(); }
+  std::string provenance() const;
+
+  // Makes items 0 .. count-1 in parallel, hands them over in order.
+  template <class Make, class Take>
+  void ordered(int count, Make&& make, Take&& take) {
+    constexpr int chunk = 1024;
+    std::vector<decltype(make(0))> made;
+    for (int first = 0; first < count; first += chunk) {
+      const int n = std::min(chunk, count - first);
+      made.clear();
+      made.resize(static_cast<std::size_t>(n));
+      std::exception_ptr failure;
+#pragma omp parallel for schedule(dynamic, 16)
+      for (int i = 0; i < n; ++i) {
+        try {
+          made[static_cast<std::size_t>(i)] = make(first + i);
+        } catch (...) {
+#pragma omp critical
+          failure = std::current_exception();
+        }
+      }
+      if (failure) std::rethrow_exception(failure);
+      for (int i = 0; i < n; ++i) take(first + i, made[static_cast<std::size_t>(i)]);
+    }
+  }
+
+  PicturebookOptions options_;
+  PackageFolder packages_;
+  std::vector<EmojiInfo> emoji_;
+  std::map<char32_t, ImageRgba> pictures_;
+  std::optional<Renderer> renderer_, style_;
+  std::vector<int> styled_;                           // concepts that the held-out style draws
+  std::unordered_set<std::uint64_t> trained_scenes_;  // fingerprints
+  std::vector<std::string> captions_;                 // a share, for the corpus
+  nlohmann::json counts_ = nlohmann::json::object();
+};
+
+// Six digits.
+inline std::string padded(std::int64_t i) { return fmt::format("{:06}", i); }
+
+// The file appears under its name when it is whole.
+void write_whole(const std::filesystem::path& path, const std::string& text);
+
+}  // namespace skymm
