@@ -3,8 +3,8 @@
 //
 //   mpirun -np 2 bench_big_model_step --weights llm.safetensors,vit.safetensors [--decoder llama-13b]
 //          [--vision clip-vit-l14] [--format nf4-double|nf4|int8|dtype] [--samples 1] [--micro-batches 1] [--steps 1]
-//          [--text 64] [--visual 64] [--packing forward]
-// The forward pass is computed again in backward. Useful work does not count that.
+//          [--text 64] [--visual 64] [--packing forward] [--recompute 1]
+// With --recompute 1 the forward pass is computed again in backward; useful work does not count that.
 #include <fmt/format.h>
 #include <omp.h>
 
@@ -62,7 +62,7 @@ class Step {
                                     .vision = options.at("vision"),
                                     .format = options.at("format"),
                                     .packing = options.at("packing"),
-                                    .recompute = true},
+                                    .recompute = options.at("recompute") == "1"},
                                    samples_.visual_tokens)),
         grid_(world, {1, world.size()}, GridOrder::pipeline_inside),
         pieces_(partition(costs(), {world.size(), 1})) {
