@@ -161,7 +161,7 @@ int main(int argc, char** argv) {
   skymm::Options options{
       {"decoder", "llama-13b"}, {"vision", "clip-vit-l14"}, {"format", "nf4-double"}, {"weights", ""},
       {"samples", "1"},         {"micro-batches", "1"},     {"steps", "1"},           {"text", "64"},
-      {"visual", "64"},         {"packing", "forward"}};
+      {"visual", "64"},         {"packing", "forward"},     {"recompute", "1"}};
   return skymm::run_ranks([&] {
     for (int i = 1; i < argc; i += 2) {
       const std::string name = std::string(argv[i]).substr(std::min<std::size_t>(2, std::string(argv[i]).size()));
