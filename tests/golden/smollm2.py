@@ -20,7 +20,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-TOKENS = 64
 QUESTIONS = [
     "What is the capital of France?",
     "Write a haiku about the sea.",
@@ -54,9 +53,9 @@ def logits_after(model, prompt):
 
 
 @torch.no_grad()
-def greedy(model, prompt):
-    """64 tokens whatever they are: an end mark ends nothing here."""
-    out = model.generate(prompt[None].long(), do_sample=False, max_new_tokens=TOKENS, min_new_tokens=TOKENS,
+def greedy(model, prompt, tokens):
+    """So many tokens whatever they are: an end mark ends nothing here."""
+    out = model.generate(prompt[None].long(), do_sample=False, max_new_tokens=tokens, min_new_tokens=tokens,
                          repetition_penalty=1.0, eos_token_id=None, pad_token_id=0)  # fmt: skip
     return out[0, prompt.numel() :]
 
@@ -70,20 +69,21 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--tool", type=pathlib.Path, required=True)
     parser.add_argument("--adapter", type=pathlib.Path)
+    parser.add_argument("--tokens", type=int, default=64, help="greedy ones; 0: logits alone")
     options = parser.parse_args()
     where = dict(pretrained_model_name_or_path=options.model.parent, gguf_file=options.model.name)
     tokenizer = AutoTokenizer.from_pretrained(**where)
     model = AutoModelForCausalLM.from_pretrained(**where, torch_dtype=torch.float32).eval()
     model.lm_head.weight = model.get_input_embeddings().weight  # the head is the table, which this reader does not see
     prompts = prompts_of(tokenizer)
-    skymm = ours(options, prompts, TOKENS)
+    skymm = ours(options, prompts, options.tokens)
     print(f"{'prompt':48}{'logits apart':>14}{'same tokens':>13}   what transformers says", flush=True)
     for i, (question, prompt) in enumerate(zip(QUESTIONS, prompts)):
-        text = greedy(model, prompt)
-        same = (text == skymm[f"greedy.{i}"]).sum().item()
+        text = greedy(model, prompt, options.tokens) if options.tokens else prompt[:0]
+        same = (text == skymm[f"greedy.{i}"]).sum().item() if options.tokens else 0
         start = tokenizer.decode(text[:12]).replace("\n", " ")
         apart = distance(skymm[f"logits.{i}"], logits_after(model, prompt))
-        print(f"{question:48}{apart:14.1e}{same:10}/{TOKENS}   {start}", flush=True)
+        print(f"{question:48}{apart:14.1e}{same:10}/{options.tokens}   {start}", flush=True)
     if options.adapter is None:
         return
     from peft import PeftModel
