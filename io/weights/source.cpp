@@ -13,7 +13,7 @@ namespace skymm {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::int64_t chunk_elements = 1 << 22;  // converted at a time
+constexpr std::int64_t chunk_elements = 1 << 20;  // converted at a time: few, as they are in memory twice
 
 Shape shape_of(const WeightEntry& entry, std::int64_t rows) {
   Shape shape;

@@ -201,6 +201,14 @@ Node linear_node(const Variable& from, bool swiglu, const LinearMaps& maps, cons
   return node;
 }
 
+// y with its node, where it needs one: in generation, where it needs none, making it would cost as much as a product.
+Variable recorded(const Tensor& y, const Variable& from, bool swiglu, const LinearMaps& maps, const Tensor& low) {
+  Graph& graph = from.graph();
+  const std::vector<Parameter*> parameters = parameters_of(maps);
+  if (!graph.needs_node(std::span(&from, 1), parameters) && !graph.will_run_again()) return graph.constant(y);
+  return graph.record(y, linear_node(from, swiglu, maps, low));
+}
+
 // y (+)= x W^T + b + the low-rank terms; returns the low-rank activations.
 Tensor compute(const Tensor& x, const LinearMaps& maps, Activation activation, const Tensor& y, bool accumulate) {
   Kernels& run = kernels(x);
@@ -227,7 +235,7 @@ Variable linear(const Variable& x, const LinearMaps& maps, Activation kind) {
   const std::vector<Parameter*> parameters = parameters_of(maps);
   const bool apart = !maps.loras.empty() || graph.needs_node(std::span(&x, 1), parameters);
   const Tensor low = compute(in, maps, apart ? Activation::none : kind, y, false);
-  Variable out = graph.record(y, linear_node(x, false, maps, low));
+  Variable out = recorded(y, x, false, maps, low);
   return apart ? activation(out, kind) : out;
 }
 
@@ -237,7 +245,7 @@ Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps) {
         gate_up.value().shape().str(), 2 * maps.weight->in);
   const Tensor y = Tensor::empty({x.dim(0), maps.weight->out}, x.dtype(), x.device());
   const Tensor low = compute(x, maps, Activation::none, y, false);
-  return gate_up.graph().record(y, linear_node(gate_up, true, maps, low));
+  return recorded(y, gate_up, true, maps, low);
 }
 
 Variable add_linear(const Variable& residual, const Variable& x, const LinearMaps& maps) {

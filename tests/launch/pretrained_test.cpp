@@ -3,6 +3,7 @@
 #include "launch/pretrained.hpp"
 
 #include <filesystem>
+#include <numeric>
 
 #include "io/file.hpp"
 #include "io/json.hpp"
@@ -41,6 +42,45 @@ TEST(Pretrained, DecodersComputeWhatTransformersDoes) {
     SCOPED_TRACE(name);
     EXPECT_CLOSE(logits_of(golden(name)), testing::values_of(expected().read(name + ".logits")), 2e-6);
     EXPECT_CLOSE(logits_of(golden(name), DType::bf16), testing::values_of(expected().read(name + ".logits")), 3e-2);
+  }
+}
+
+// The sum of the losses of `tokens`, each but the first predicted by those before it.
+Variable loss_of(Multimodal& model, Graph& graph, const std::vector<std::int32_t>& tokens) {
+  const auto length = static_cast<std::int32_t>(tokens.size());
+  std::vector<std::int32_t> places(tokens.size());
+  std::iota(places.begin(), places.end(), 0);
+  Batch batch;
+  batch.tokens = Tensor::from(tokens, {length});
+  batch.positions = Tensor::from(places, {length});
+  batch.sequence_offsets = Tensor::from(std::vector<std::int32_t>{0, length}, {2});
+  batch.max_length = length;
+  batch.label_rows = batch.positions.slice(0, 0, length - 1);
+  batch.label_ids = batch.tokens.slice(0, 1, length);
+  return model.loss(graph, batch);
+}
+
+TEST(Pretrained, LossAndLoraGradientsAreThoseOfPeft) {
+  const std::unique_ptr<WeightSource> theirs = open_weights(golden("gradients.safetensors"));
+  for (const std::string name : {"llama", "mistral", "qwen2"}) {
+    SCOPED_TRACE(name);
+    MultimodalConfig config;
+    config.decoder = describe_decoder(golden(name)).config;
+    config.lora = {.rank = 2, .alpha = 6};
+    Multimodal model(config, DType::f32, cpu());
+    load_weights(model, {bind_decoder(config.decoder, open_weights(golden(name)))}, {}, 1);
+    const std::vector<NamedParameter> loras = trainable_parameters(model);
+    EXPECT_EQ(loras.size(), 2U * 2 * 7);
+    for (const NamedParameter& entry : loras) load(*entry.parameter, theirs->read(name + "." + entry.name));
+    model.freeze();
+    Graph graph;
+    const Variable loss = loss_of(model, graph, expected().read("tokens").to_vector<std::int32_t>());
+    EXPECT_CLOSE(loss.value(), testing::values_of(theirs->read(name + ".loss_sum")), 1e-5);
+    graph.backward(loss, Tensor::full({1}, DType::f32, 1));
+    for (const NamedParameter& entry : loras) {
+      SCOPED_TRACE(entry.name);
+      EXPECT_CLOSE(entry.parameter->gradient, testing::values_of(theirs->read(name + ".gradient." + entry.name)), 1e-5);
+    }
   }
 }
 

@@ -11,8 +11,9 @@ double bound(DType dtype) { return dtype == DType::bf16 ? 6e-3 : 2e-6; }
 struct Case {
   std::int64_t tokens, in, out;
 };
-constexpr Case cases[] = {{1, 1, 1},    {1, 64, 64},  {3, 17, 33},    {17, 65, 129},  {33, 129, 16},
-                          {64, 16, 65}, {129, 96, 8}, {65, 256, 192}, {256, 33, 100}, {300, 4, 130}};
+constexpr Case cases[] = {{1, 1, 1},    {1, 64, 64},    {3, 17, 33},    {17, 65, 129}, {33, 129, 16}, {64, 16, 65},
+                          {129, 96, 8}, {65, 256, 192}, {256, 33, 100}, {300, 4, 130}, {1, 131, 192}, {2, 130, 256},
+                          {4, 64, 128}, {5, 97, 200},   {8, 200, 320},  {9, 96, 64},   {40, 160, 288}};
 
 // The expected y (before activation): x W^T + bias
 Values reference_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {

@@ -1,24 +1,33 @@
 #include "core/error.hpp"
 #include "ops/kernels/cpu/backend.hpp"
+#include "ops/kernels/cpu/few_rows.hpp"
 #include "ops/kernels/cpu/launch.hpp"
 #include "ops/kernels/cpu/linear_weight.hpp"
+#include "ops/kernels/cpu/panel_product.hpp"
 
 namespace skymm {
 namespace {
+
+Epilogue epilogue_of(const Tensor& bias, Activation activation, bool accumulate) {
+  Epilogue epilogue{.accumulate = accumulate, .activation = activation};
+  if (bias.defined()) {
+    epilogue.bias = bias.raw();
+    epilogue.bias_dtype = bias.dtype();
+  }
+  return epilogue;
+}
 
 // matmul of x by a right operand (a Matrix or a PackedMatrix) that `keep` owns.
 template <class Right, class Keep>
 void enqueue(const Tensor& x, Right right, Keep keep, const Tensor& bias, Activation activation, const Tensor& y,
              bool accumulate) {
   launch(y, [=] {
-    Epilogue epilogue{.accumulate = accumulate, .activation = activation};
-    if (bias.defined()) {
-      epilogue.bias = bias.raw();
-      epilogue.bias_dtype = bias.dtype();
-    }
-    matmul(matrix_of(x, "linear", "x"), right(*keep), matrix_of(y, "linear", "y"), epilogue);
+    matmul(matrix_of(x, "linear", "x"), right(*keep), matrix_of(y, "linear", "y"),
+           epilogue_of(bias, activation, accumulate));
   });
 }
+
+bool is_few(const Tensor& x) { return x.dim(0) <= most_few_rows; }
 
 // The plain weight itself, seen again at every call.
 class PlainWeight final : public CpuLinearWeight {
@@ -29,6 +38,13 @@ class PlainWeight final : public CpuLinearWeight {
 
   void forward(const Tensor& x, const Tensor& bias, Activation activation, const Tensor& y,
                bool accumulate) const override {
+    if (is_few(x)) {
+      launch(y, [=, weight = weight_] {
+        multiply_few(matrix_of(x, "linear", "x"), row_matrix_of(*weight, "linear", "weight"),
+                     matrix_of(y, "linear", "y"), epilogue_of(bias, activation, accumulate));
+      });
+      return;
+    }
     const auto right = [](const Tensor& w) { return matrix_of(w, "linear", "weight").transposed(); };
     enqueue(x, right, weight_, bias, activation, y, accumulate);
   }
@@ -70,6 +86,13 @@ class PackedWeight final : public CpuLinearWeight {
 
   void forward(const Tensor& x, const Tensor& bias, Activation activation, const Tensor& y,
                bool accumulate) const override {
+    if (is_few(x) && forward_->has_pairs()) {
+      launch(y, [=, weight = forward_] {
+        multiply_few(matrix_of(x, "linear", "x"), *weight, matrix_of(y, "linear", "y"),
+                     epilogue_of(bias, activation, accumulate));
+      });
+      return;
+    }
     const auto right = [](const PackedMatrix& w) -> const PackedMatrix& { return w; };
     enqueue(x, right, forward_, bias, activation, y, accumulate);
   }
@@ -81,7 +104,14 @@ class PackedWeight final : public CpuLinearWeight {
     } else if (forward_->is_plain()) {
       const auto right = [](const PackedMatrix& w) { return w.as_plain().transposed(); };
       enqueue(dy, right, forward_, Tensor(), Activation::none, dx, accumulate);
-    } else {  // packed for forward only: unpacked for this call
+    } else if (forward_->has_pairs()) {
+      launch(dx, [=, dy = dy.contiguous(), weight = forward_] {
+        multiply_panels(matrix_of(dy, "linear_input_gradient", "dy"), matrix_of(dx, "linear_input_gradient", "dx"),
+                        {.accumulate = accumulate}, [&](std::int64_t begin, std::int64_t end, DType) {
+                          return transposed_panel(*weight, begin, end);
+                        });
+      });
+    } else {  // packed for forward only, in a layout of oneDNN's own: unpacked for this call
       const auto weight = std::make_shared<const Tensor>(plain());
       const auto right = [](const Tensor& w) { return matrix_of(w, "linear", "weight"); };
       enqueue(dy, right, weight, Tensor(), Activation::none, dx, accumulate);

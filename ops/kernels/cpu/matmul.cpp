@@ -265,7 +265,7 @@ void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e
 }
 
 struct PackedMatrix::Panels {
-  bool plain = false;
+  bool plain = false, pairs = false;
   std::int64_t cols = 0;     // of all panels but the last
   Memory::desc whole, last;  // layout of a panel, and of the last
   std::int64_t step = 0;     // bytes from panel to panel
@@ -294,6 +294,12 @@ PackedMatrix::PackedMatrix(std::int64_t k, std::int64_t n, DType dtype)
     };
     p.plain = is_dense(p.whole) && is_dense(p.last);
     p.step = round_up(static_cast<std::int64_t>(p.whole.get_size()), 64);
+    const auto is_pairs = [&](const Memory::desc& x, std::int64_t cols) {
+      return x == Memory::desc({k, cols}, type_of(dtype), Memory::format_tag::BA16a64b2a);
+    };
+    p.pairs = dtype == DType::bf16 && is_pairs(p.whole, p.count > 1 ? p.cols : n) &&
+              is_pairs(p.last, n - (p.count - 1) * p.cols) &&
+              (p.count == 1 || p.step == p.cols * filled_rows() * static_cast<std::int64_t>(size_of(dtype)));
   }
   const std::int64_t bytes = p.plain ? k * n * static_cast<std::int64_t>(size_of(dtype))
                                      : p.step * (p.count - 1) + static_cast<std::int64_t>(p.last.get_size());
@@ -303,6 +309,7 @@ PackedMatrix::PackedMatrix(std::int64_t k, std::int64_t n, DType dtype)
 PackedMatrix::~PackedMatrix() = default;
 
 bool PackedMatrix::is_plain() const { return panels_->plain; }
+bool PackedMatrix::has_pairs() const { return panels_->pairs; }
 
 Matrix PackedMatrix::as_plain() const { return {storage_.raw(), dtype_, k_, n_, 1, std::max<std::int64_t>(k_, 1)}; }
 

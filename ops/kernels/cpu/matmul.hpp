@@ -69,6 +69,15 @@ class PackedMatrix {
   void unpack(const Matrix& b) const { reorder(b, false); }  // this -> b
   bool is_plain() const;                                     // as_plain() may be used
   Matrix as_plain() const;                                   // [k, n]
+  // Whether it is bf16 in PanelLayout::pairs, and there the panel that starts with column `column`, of filled_rows()
+  // rows.
+  bool has_pairs() const;
+  std::int64_t filled_rows() const { return (k_ + 31) / 32 * 32; }
+  const BFloat16* pairs_of(std::int64_t column) const {
+    return static_cast<const BFloat16*>(storage_.raw()) + column * filled_rows();
+  }
+  std::int64_t rows() const { return k_; }
+  std::int64_t columns() const { return n_; }
   const Tensor& storage() const { return storage_; }
 
  private:
@@ -85,6 +94,7 @@ class PackedMatrix {
 bool multiplies(DType dtype);
 
 // The layout of a right operand that is made for one product.
+inline constexpr std::int64_t panel_columns = 64;  // of pairs
 enum class PanelLayout : std::uint8_t {
   plain,  // as its Matrix says
   pairs,  // bf16, BA16a64b2a: panels of 64 columns, in them pairs of rows; rows filled up with zeros to 32, columns to

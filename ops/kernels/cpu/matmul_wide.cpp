@@ -102,6 +102,10 @@ namespace {
 
 template <class T>
 void finish_row(const float* product, const Bias& bias, const Epilogue& e, T* c, std::int64_t n) {
+  if (product != nullptr && e.activation == Activation::none && !e.accumulate) {  // a loop that compilers vectorise
+    for (std::int64_t j = 0; j < n; ++j) c[j] = static_cast<T>(product[j] + bias[j]);
+    return;
+  }
   for (std::int64_t j = 0; j < n; ++j) {
     const float x = (product != nullptr ? product[j] : 0.0F) + bias[j];
     c[j] = static_cast<T>(apply(e.activation, x) + (e.accumulate ? static_cast<float>(c[j]) : 0.0F));

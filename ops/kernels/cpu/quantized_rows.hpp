@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/quantized_tensor.hpp"
+#include "ops/kernels/cpu/few_rows.hpp"
 
 namespace skymm {
 
@@ -35,10 +36,9 @@ struct QuantizedTile {
 void dequantize_tile(const QuantizedRows& w, const QuantizedTile& tile, float* to, std::int64_t step);
 void dequantize_tile(const QuantizedRows& w, const QuantizedTile& tile, BFloat16* to, std::int64_t step);
 
-// The tile as oneDNN's right operand of shape [rows, columns] in the layout BA16a64b2a: panels of 64 columns, in them
+// The tile as oneDNN's right operand of shape [rows, columns] in PanelLayout::pairs: panels of 64 columns, in them
 // pairs of rows, in them the columns: to[c / 64][r / 2][c mod 64][r mod 2]. `first` is the place of the tile's first
 // row in a panel of panel_rows rows (both even, but for the last row of all).
-inline constexpr std::int64_t panel_columns = 64;
 void dequantize_pairs(const QuantizedRows& w, const QuantizedTile& tile, std::int64_t first, std::int64_t panel_rows,
                       BFloat16* to);
 
@@ -48,7 +48,6 @@ struct FewRows {
   const float* values;
   std::int64_t count, step;
 };
-inline constexpr std::int64_t most_few_rows = 8;
 void widen_few(QuantizedFormat format, const void* x, bool is_bf16, std::int64_t columns, float* to);
 
 // y[m y_step + r - row] = the sum over k of x[m][k] w[r][k] for the rows [row, end_row) of w, in f32.

@@ -2,7 +2,6 @@
 // operand is dequantised into cache, in the order that the product wants, and multiplied there by oneDNN. A few tokens
 // do not pay for that; for them codes are read once, and multiplied on the way.
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "core/error.hpp"
@@ -10,29 +9,11 @@
 #include "ops/kernels/cpu/launch.hpp"
 #include "ops/kernels/cpu/linear_weight.hpp"
 #include "ops/kernels/cpu/matmul_wide.hpp"
+#include "ops/kernels/cpu/panel_product.hpp"
 #include "ops/kernels/cpu/quantized_rows.hpp"
 
 namespace skymm {
 namespace {
-
-constexpr std::int64_t most_panel_columns = 128;  // of one panel: it should stay in the second-level cache
-constexpr std::int64_t most_rows = 1024;          // of activations that one dequantised panel serves
-
-std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
-
-// Memory of this thread, kept from call to call: one piece for each use.
-enum class Use { panel, product };
-
-void* scratch(Use use, std::int64_t bytes) {
-  thread_local std::array<Tensor, 2> pieces;
-  Tensor& kept = pieces[static_cast<int>(use)];
-  if (!kept.defined() || kept.numel() < bytes) {
-    const PurposeScope purpose(Purpose::workspace);
-    kept = Tensor();
-    kept = Tensor::empty({bytes}, DType::u8);
-  }
-  return kept.raw();
-}
 
 // Rows of several parts, one after the other.
 class StackedRows {
@@ -77,15 +58,10 @@ void dequantize_rows(const StackedRows& w, std::int64_t begin, std::int64_t end,
   });
 }
 
-struct Panel {
-  Matrix matrix;
-  PanelLayout layout = PanelLayout::plain;
-};
-
 // The columns [begin, end) of W^T: rows of W.
 Panel forward_panel(const StackedRows& w, std::int64_t begin, std::int64_t end, DType dtype) {
   const std::int64_t k = w.columns(), n = end - begin;
-  void* const memory = scratch(Use::panel, k * n * static_cast<std::int64_t>(size_of(dtype)));
+  void* const memory = panel_memory(k * n * static_cast<std::int64_t>(size_of(dtype)));
   dtype == DType::bf16 ? dequantize_rows(w, begin, end, 0, k, static_cast<BFloat16*>(memory))
                        : dequantize_rows(w, begin, end, 0, k, static_cast<float*>(memory));
   return {{memory, dtype, k, n, 1, k}};
@@ -95,14 +71,14 @@ Panel forward_panel(const StackedRows& w, std::int64_t begin, std::int64_t end, 
 Panel gradient_panel(const StackedRows& w, std::int64_t begin, std::int64_t end, DType dtype) {
   const std::int64_t k = w.rows(), n = end - begin;
   if (dtype == DType::f32 || !w.has_even_parts()) {
-    void* const memory = scratch(Use::panel, k * n * static_cast<std::int64_t>(size_of(dtype)));
+    void* const memory = panel_memory(k * n * static_cast<std::int64_t>(size_of(dtype)));
     dtype == DType::bf16 ? dequantize_rows(w, 0, k, begin, end, static_cast<BFloat16*>(memory))
                          : dequantize_rows(w, 0, k, begin, end, static_cast<float*>(memory));
     return {{memory, dtype, k, n, n, 1}};
   }
   const std::int64_t filled = round_up(k, 32), panels = (n + panel_columns - 1) / panel_columns;
   const std::int64_t elements = filled * panel_columns * panels;
-  auto* const memory = static_cast<BFloat16*>(scratch(Use::panel, elements * 2));
+  auto* const memory = static_cast<BFloat16*>(panel_memory(elements * 2));
   w.each_part(0, k, [&](const QuantizedRows& part, std::int64_t row, std::int64_t end_row, std::int64_t before) {
     dequantize_pairs(part, {row, end_row, begin, end}, before, filled, memory);
   });
@@ -113,46 +89,11 @@ Panel gradient_panel(const StackedRows& w, std::int64_t begin, std::int64_t end,
   return {{memory, dtype, k, n}, PanelLayout::pairs};
 }
 
-Epilogue columns_of(const Epilogue& e, std::int64_t column) {
-  Epilogue part = e;
-  if (e.bias != nullptr) {
-    part.bias = static_cast<const char*>(e.bias) + column * static_cast<std::int64_t>(size_of(e.bias_dtype));
-  }
-  return part;
-}
-
-// One block by this thread. Where a was widened, so is the product, and rounded once.
-void multiply(const Matrix& a, const Panel& b, const Matrix& c, const Epilogue& e) {
-  if (a.dtype == DType::bf16 || c.dtype == DType::f32 || a.cols == 0) {
-    return matmul_panel(a, b.matrix, b.layout, c, e);
-  }
-  auto* const product = static_cast<float*>(scratch(Use::product, c.rows * c.cols * std::int64_t{sizeof(float)}));
-  matmul_panel(a, b.matrix, b.layout, {product, DType::f32, c.rows, c.cols, c.cols, 1}, {});
-  finish_product(product, c, e);
-}
-
-// c = a b, b by panels that make_panel(begin, end, dtype) dequantises: each by one thread, in pieces that depend on the
-// shapes alone.
-template <class F>
-void multiply_panels(const Matrix& a, const Matrix& c, const Epilogue& e, const F& make_panel) {
-  if (a.cols == 0) return finish_empty(c, e);
-  const std::int64_t across = (c.cols + most_panel_columns - 1) / most_panel_columns;
-  const std::int64_t cols = round_up((c.cols + across - 1) / across, panel_columns);
-  const std::int64_t down = (c.rows + most_rows - 1) / most_rows, rows = (c.rows + down - 1) / down;
-  parallel_for(across * down, c.rows * c.cols * a.cols / 64, [&](std::int64_t i) {
-    const std::int64_t begin = i / down * cols, end = std::min(c.cols, begin + cols);
-    const std::int64_t row = i % down * rows, end_row = std::min(c.rows, row + rows);
-    if (begin >= end || row >= end_row) return;
-    multiply(a.rows_of(row, end_row), make_panel(begin, end, a.dtype), c.rows_of(row, end_row).cols_of(begin, end),
-             columns_of(e, begin));
-  });
-}
-
 // x W^T for at most most_few_rows rows of x.
 void multiply_few(const Matrix& x, const StackedRows& w, const Matrix& y, const Epilogue& e) {
   constexpr std::int64_t task_rows = 32;  // of w
   const std::int64_t step = round_up(x.cols, 2);
-  auto* const values = static_cast<float*>(scratch(Use::panel, x.rows * step * std::int64_t{sizeof(float)}));
+  auto* const values = static_cast<float*>(panel_memory(x.rows * step * std::int64_t{sizeof(float)}));
   for (std::int64_t m = 0; m < x.rows; ++m) {
     widen_few(w.format(), x.at(m * x.row_step), x.dtype == DType::bf16, x.cols, values + m * step);
   }

@@ -3,7 +3,9 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "ops/kernels/cpu/rotary.cpp"
 #include <cmath>
+#include <memory>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 #include "hwy/foreach_target.h"  // before highway.h
@@ -68,14 +70,21 @@ HWY_EXPORT(rotary_embedding);
 
 namespace {
 
-// Turns a position of each pair of a head, filled up with zeros to a multiple of 16.
-std::vector<double> turns_per_position(std::int64_t pairs, float theta) {
+using Turns = std::shared_ptr<const std::vector<double>>;
+
+// Turns a position of each pair of a head, filled up with zeros to a multiple of 16. All layers of a model ask for the
+// same ones, which are kept.
+Turns turns_per_position(std::int64_t pairs, float theta) {
+  thread_local Turns kept;
+  thread_local std::pair<std::int64_t, float> of;
+  if (kept != nullptr && of == std::pair(pairs, theta)) return kept;
   std::vector<double> turns((static_cast<std::size_t>(pairs) + 15) / 16 * 16);
   for (std::int64_t j = 0; j < pairs; ++j) {
     turns[j] = std::pow(static_cast<double>(theta), -static_cast<double>(j) / static_cast<double>(pairs)) /
                (2 * std::numbers::pi);
   }
-  return turns;
+  of = {pairs, theta};
+  return kept = std::make_shared<const std::vector<double>>(std::move(turns));
 }
 
 }  // namespace
@@ -88,7 +97,7 @@ void CpuKernels::rotary_embedding(const Tensor& x, const Tensor& positions, floa
   arguments.that(y.shape() == x.shape() && y.dtype() == x.dtype(), "y", "have x's shape and dtype");
   arguments.block("positions", positions, x.dim(0), DType::i32);
   launch(x, [=, turns = turns_per_position(x.dim(2) / 2, theta)] {
-    HWY_DYNAMIC_DISPATCH(rotary_embedding)(x, positions, turns, inverse, y);
+    HWY_DYNAMIC_DISPATCH(rotary_embedding)(x, positions, *turns, inverse, y);
   });
 }
 
