@@ -18,11 +18,11 @@ note() { printf '%s job %s: %s\n' "$(date '+%F %T')" "$SLURM_JOB_ID" "$*"; }
 
 run() {
   note "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST"
-  "$@" &
-  local ranks=$! code cancelled=
-  # A shell acts on a signal only between commands: so it waits for the ranks instead of running them in front.
-  trap 'note "asks the run to save and end"; kill -USR1 "$ranks"' USR1
+  local ranks= code cancelled=
+  trap 'note "asks the run to save and end"; [[ -z $ranks ]] || kill -USR1 "$ranks"' USR1
   trap 'cancelled=yes' TERM
+  "$@" &  # a shell acts on a signal only between commands: so it waits for the ranks instead of running them in front
+  ranks=$!
   while kill -0 "$ranks" 2> /dev/null; do wait "$ranks"; done
   wait "$ranks"
   code=$?
@@ -35,6 +35,7 @@ put_back() {
   [[ ${REQUEUE:-yes} == yes ]] || return 0
   case $1 in
     75) ;;
+    130) return 0 ;;  # interrupted by a person
     70|129|1[3-9][0-9]) ((${SLURM_RESTART_COUNT:-0} < MOST_RESTARTS)) || { note "restarted $MOST_RESTARTS times"; return 0; } ;;
     *) return 0 ;;
   esac
