@@ -19,8 +19,6 @@
 namespace skymm {
 namespace {
 
-using Seconds = std::chrono::duration<double>;
-
 constexpr std::array<int, 3> asking{SIGUSR1, SIGTERM, SIGINT};
 std::array<struct sigaction, asking.size()> before;
 std::atomic<int> asked_by{0};  // the first signal that asked; 0: none
@@ -96,9 +94,10 @@ std::optional<double> parse_save_before_end(const std::string& how) {
 }
 
 StopRequest::StopRequest(const std::string& how, std::optional<SystemTime> end) {
-  if (const auto minutes = parse_save_before_end(how))
-    fixed_margin_ = std::chrono::duration<double, std::ratio<60>>(*minutes);
-  if (how != "none") end_ = end;
+  if (const auto minutes = parse_save_before_end(how)) fixed_margin_ = Seconds(60 * *minutes);
+  if (how == "none" || !end) return;
+  end_ = end;
+  spare_ = std::min<Seconds>(spare_, (*end - std::chrono::system_clock::now()) / 10);
 }
 
 bool StopRequest::asked() {
@@ -115,6 +114,6 @@ bool StopRequest::asked() {
   return !reason_.empty();
 }
 
-Seconds StopRequest::margin() const { return fixed_margin_.value_or(std::chrono::minutes(1) + 2 * longest_); }
+StopRequest::Seconds StopRequest::margin() const { return fixed_margin_.value_or(spare_ + 2 * longest_); }
 
 }  // namespace skymm

@@ -30,19 +30,21 @@ class StopRequest {
   // how: run.save_before_end, "none", "auto" or minutes. end: of the job; none: only signals ask.
   StopRequest(const std::string& how, std::optional<SystemTime> end);
 
-  // Whether this rank is asked to stop; stays true. Called at each step boundary: `auto` keeps one minute before the
-  // end and twice the longest time between two calls, so that a step and a save fit in.
+  // Whether this rank is asked to stop; stays true. Called at each step boundary: `auto` keeps twice the longest time
+  // between two calls, so that a step and a save fit in, and a minute; of a short job a tenth, or it would never begin.
   bool asked();
   // Of this rank, for people: "SIGUSR1"; empty where it was not asked.
   const std::string& reason() const { return reason_; }
 
  private:
-  std::chrono::duration<double> margin() const;
+  using Seconds = std::chrono::duration<double>;
+  Seconds margin() const;
 
   std::optional<SystemTime> end_;
-  std::optional<std::chrono::duration<double>> fixed_margin_;
+  std::optional<Seconds> fixed_margin_;
+  Seconds spare_{60};  // of `auto`
   std::chrono::steady_clock::time_point last_call_;
-  std::chrono::duration<double> longest_{0};
+  Seconds longest_{0};  // between two calls
   bool called_ = false;
   std::string reason_;
 };
