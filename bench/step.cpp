@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/synthetic.hpp"
 #include "core/error.hpp"
 #include "core/trace.hpp"
 #include "ops/models/cost.hpp"
@@ -44,39 +45,6 @@ MultimodalConfig config_of(Options& options) {
   config.packing = packings.at(options["packing"]);
   config.recompute = options["recompute"] == "1" ? Recompute::full : Recompute::none;
   return config;
-}
-
-Batch batch_of(const MultimodalConfig& config, std::int64_t samples, DType dtype) {
-  std::vector<std::int32_t> tokens, positions, offsets{0}, rows, ids, visual, row_ids;
-  RandomStream random(1);
-  for (std::int64_t s = 0; s < samples; ++s) {
-    for (std::int64_t t = 0; t < visual_tokens + text_tokens; ++t) {
-      const auto row = static_cast<std::int32_t>(tokens.size());
-      tokens.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(config.decoder.vocabulary))));
-      positions.push_back(static_cast<std::int32_t>(t));
-      row_ids.insert(row_ids.end(), {static_cast<std::int32_t>(s), static_cast<std::int32_t>(t)});
-      if (t < visual_tokens) visual.push_back(row);
-      if (t + 1 >= visual_tokens && t + 1 < visual_tokens + text_tokens) rows.push_back(row);
-    }
-    offsets.push_back(static_cast<std::int32_t>(tokens.size()));
-  }
-  for (const std::int32_t row : rows) ids.push_back(tokens[static_cast<std::size_t>(row) + 1]);
-  const auto tensor = [](const std::vector<std::int32_t>& values) {
-    return Tensor::from(values, {static_cast<std::int64_t>(values.size())});
-  };
-  const std::int64_t side = config.vision->image;
-  std::vector<float> pixels(static_cast<std::size_t>(samples * 3 * side * side));
-  for (float& pixel : pixels) pixel = random.normal();
-  return {.tokens = tensor(tokens),
-          .positions = tensor(positions),
-          .sequence_offsets = tensor(offsets),
-          .max_length = visual_tokens + text_tokens,
-          .label_rows = tensor(rows),
-          .label_ids = tensor(ids),
-          .visual_rows = tensor(visual),
-          .pixels = Tensor::from(pixels, {samples, 3, side, side}).to(dtype),
-          .row_ids = Tensor::from(row_ids, {static_cast<std::int64_t>(tokens.size()), 2}),
-          .training = true};
 }
 
 // One flat gradient buffer and f32 masters, as parallel/optimizer has them.
@@ -162,7 +130,7 @@ int run(Options options) {
   model.freeze();
   cpu().allocator().trim();
   Optimizer optimizer(model);
-  const Batch batch = batch_of(config, samples, dtype);
+  const Batch batch = bench::synthetic_batch(config, {samples, text_tokens, text_tokens}, dtype, 1);
   if (!options["trace"].empty()) enable_trace();
 
   double loss = 0;
