@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "bench/synthetic.hpp"
 #include "ops/models/multimodal.hpp"
 
 namespace skymm::bench {
@@ -19,6 +20,7 @@ struct StepModel {
 // Samples of visual tokens, then text; every text token is predicted.
 struct StepSamples {
   std::int64_t count = 4, visual_tokens = 64, text_tokens = 64;
+  BatchShape shape() const { return {count, text_tokens, text_tokens}; }
   std::int64_t tokens() const { return count * (visual_tokens + text_tokens); }
 };
 
@@ -27,7 +29,6 @@ std::optional<Quantization> parse_format(const std::string& name);
 Packing parse_packing(const std::string& name);
 
 MultimodalConfig step_config(const StepModel& model, std::int64_t queries);
-Batch random_batch(const MultimodalConfig& config, const StepSamples& samples, DType dtype);
 // Useful floating-point operations of the step; recomputation is none.
 double step_flops(const MultimodalConfig& config, const StepSamples& samples);
 

@@ -142,7 +142,7 @@ int run(Options options) {
   model.freeze();
   cpu().allocator().trim();
   Optimizer optimizer(model);
-  const Batch batch = bench::random_batch(config, samples, dtype);
+  const Batch batch = bench::synthetic_batch(config, samples.shape(), dtype, 1);
   if (!options["trace"].empty()) enable_trace();
 
   double loss = 0;

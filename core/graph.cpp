@@ -112,9 +112,12 @@ void Graph::backward(std::span<const Variable> outputs, std::span<const Tensor> 
     }
     if (!recorded.node.parameters.empty()) {
       if (!reached) recorded.node.weight_gradient = nullptr;
-      pending_.push_back(
-          {std::move(recorded.node.weight_gradient), std::move(dy), std::move(recorded.node.parameters)});
-      if (weights == Weights::now) weight_gradients();
+      Pending pending{std::move(recorded.node.weight_gradient), std::move(dy), std::move(recorded.node.parameters)};
+      if (weights == Weights::now) {
+        run_weights(std::move(pending));
+      } else {
+        pending_.push_back(std::move(pending));
+      }
     }
     if (node_hook_) node_hook_();
   }
@@ -128,7 +131,10 @@ void Graph::run_weights(Pending pending) {
 }
 
 void Graph::weight_gradients() {
-  for (Pending& pending : std::exchange(pending_, {})) run_weights(std::move(pending));
+  for (Pending& pending : std::exchange(pending_, {})) {
+    run_weights(std::move(pending));
+    if (node_hook_) node_hook_();
+  }
 }
 
 Tensor Graph::gradient(const Variable& input) const {

@@ -51,8 +51,8 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
   for (const BlockRange piece : assembly_.model->pieces()) {
     chunks.push_back(trainable_parameters(*assembly_.model, piece));
   }
-  optimizer_ = std::make_unique<Optimizer>(std::move(chunks), optimizer_options(config_),
-                                           ZeroOptions{config_.parallel.zero}, grid_.data(), world_);
+  const ZeroOptions zero{.stage = config_.parallel.zero, .overlap = config_.parallel.overlap};
+  optimizer_ = std::make_unique<Optimizer>(std::move(chunks), optimizer_options(config_), zero, grid_.data(), world_);
   executor_ = std::make_unique<Executor>(*assembly_.model, layout_.pieces, grid_.pipeline(), *optimizer_,
                                          ExecutorOptions{config_.parallel.overlap});
   world_.barrier();  // ranks that share a machine measure together what each of them gets

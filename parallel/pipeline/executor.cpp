@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "core/error.hpp"
@@ -32,6 +33,9 @@ class Executor::Pass {
         mode_(contains(list_, Kind::backward) ? Graph::Mode::training : Graph::Mode::inference),
         weights_(contains(list_, Kind::weight_gradient) ? Graph::Weights::deferred : Graph::Weights::now) {
     for (const Batch& batch : batches) sizes_.push_back(model_.sizes(batch));
+    for (const Instruction& instruction : list_) {
+      if (instruction.kind == Kind::reduce_gradients) reduced_.insert({instruction.chunk, instruction.micro_batch});
+    }
   }
 
   double run() {
@@ -113,6 +117,7 @@ class Executor::Pass {
   const Graph::Weights weights_;
   std::vector<BatchSizes> sizes_;
 
+  std::set<Key> reduced_;  // whose gradient work is followed by a reduction
   std::map<Key, Live> live_;
   std::vector<Tensor> losses_;           // of the head, in the order of micro-batches
   std::map<Message, InFlight> tensors_;  // that arrive, or wait for a send or for the next chunk
@@ -147,7 +152,7 @@ void Executor::Pass::carry_out(const Instruction& instruction) {
     case Kind::release_weights:
       return executor_.optimizer_.release_weights(chunk);
     case Kind::reduce_gradients:
-      return executor_.optimizer_.reduce_gradients(chunk);
+      return executor_.optimizer_.reduce_gradients(chunk, micro_batch + 1 == shape_.micro_batches);
   }
 }
 
@@ -203,6 +208,9 @@ void Executor::Pass::forward(int chunk, int micro_batch) {
   const Batch& batch = batches_[static_cast<std::size_t>(micro_batch)];
   Live live{std::make_unique<Graph>(mode_), {}, {}};
   live.graph->on_node([this] { let_messages_move(); });
+  if (executor_.options_.overlap && reduced_.contains({chunk, micro_batch})) {
+    live.graph->on_complete([this, chunk](Parameter& p) { executor_.optimizer_.complete_gradient(chunk, p); });
+  }
   if (here > 0) {
     if (const Message in{here, micro_batch, false}; crosses(in)) {
       Tensor x = take(in);

@@ -9,8 +9,9 @@
 // neither computed nor sent. A micro-batch without labels is passed over by all stages.
 //
 // A receive is posted while the work before it is computed, and a send is not waited for: between blocks forward, and
-// between functions backward, the executor lets messages move. A micro-batch has a graph for each chunk that it is
-// alive in; activations go as backward is done with them.
+// between functions backward, the executor lets messages move. So do ZeRO's sums of gradients: a bucket leaves as soon
+// as backward has completed what is in it. A micro-batch has a graph for each chunk that it is alive in; activations go
+// as backward is done with them.
 #pragma once
 
 #include <vector>
@@ -23,7 +24,9 @@
 namespace skymm {
 
 struct ExecutorOptions {
-  bool overlap = true;  // false: each send is waited for before anything else is done, to measure what overlap gains
+  // false: each send is waited for before anything else is done, and gradients leave after backward, to measure what
+  // overlap gains. ZeroOptions has the like for what is begun.
+  bool overlap = true;
 };
 
 class Executor {

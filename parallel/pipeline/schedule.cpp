@@ -89,7 +89,7 @@ bool splits_gradients(const List& list) {
 }
 
 // What a stage with these computations and messages does with ZeRO.
-List with_collectives(const List& list, int zero_stage) {
+List with_collectives(const List& list, int zero_stage, int micro_batches) {
   const bool split = splits_gradients(list);
   const auto next_computation = [&](std::size_t from) {
     const auto begin = list.begin() + static_cast<std::ptrdiff_t>(from);
@@ -119,7 +119,8 @@ List with_collectives(const List& list, int zero_stage) {
     if (zero_stage == 3 && (another || next == list.end())) {
       result.push_back({Kind::release_weights, instruction.chunk, instruction.micro_batch});
     }
-    if (zero_stage >= 2 && instruction.kind == (split ? Kind::weight_gradient : Kind::backward)) {
+    const bool complete = zero_stage >= 2 || instruction.micro_batch + 1 == micro_batches;
+    if (complete && instruction.kind == (split ? Kind::weight_gradient : Kind::backward)) {
       reductions.push_back({Kind::reduce_gradients, instruction.chunk, instruction.micro_batch});
     }
   }
@@ -171,7 +172,7 @@ void add_zero(Schedule& schedule, int zero_stage) {
     const bool again = std::ranges::any_of(list, [](const Instruction& i) { return i.kind >= Kind::gather_weights; });
     check(!again, "this schedule has the collectives of ZeRO already");
   }
-  for (List& list : schedule.stages) list = with_collectives(list, zero_stage);
+  for (List& list : schedule.stages) list = with_collectives(list, zero_stage, schedule.shape.micro_batches);
 }
 
 bool splits_weight_gradients(const Schedule& schedule) {

@@ -51,7 +51,7 @@ struct Instruction {
     send_gradient,     // of what this chunk received
     gather_weights,    // ZeRO-3: the chunk's weights are made whole before use, ...
     release_weights,   // ... and given up after it
-    reduce_gradients   // ZeRO-2 and 3: the chunk's gradients go to the ranks that own them
+    reduce_gradients   // the chunk's gradients go to the ranks that own them; below ZeRO-2 once a step
   };
   Kind kind = Kind::forward;
   int chunk = 0;        // of this stage
@@ -94,10 +94,11 @@ Schedule make_schedule(ScheduleKind kind, const PipelineShape& shape);
 Schedule make_forward_schedule(const PipelineShape& shape);
 
 // Puts in the collectives of ZeRO (see parallel/zero) at places that depend on the stage alone, so that all ranks of a
-// data-parallel group meet in the same order. From ZeRO stage 2 on gradients are reduced after a chunk's last gradient
-// work on a micro-batch, behind the messages that follow it. At stage 3 weights are gathered for each run of
-// computations by the same chunk, one computation ahead of it, and released right after it: a stage holds those of two
-// chunks at most. Throws Error where zero_stage is not 0 to 3, or where the lists have such instructions already.
+// data-parallel group meet in the same order. Gradients are reduced after a chunk's last gradient work on a
+// micro-batch, behind the messages that follow it: on each micro-batch from ZeRO stage 2 on, below that on the last
+// alone. At stage 3 weights are gathered for each run of computations by the same chunk, one computation ahead of it,
+// and released right after it: a stage holds those of two chunks at most. Throws Error where zero_stage is not 0 to 3,
+// or where the lists have such instructions already.
 void add_zero(Schedule& schedule, int zero_stage);
 
 // Whether weight gradients are instructions of their own; backward is then of the input alone.

@@ -12,8 +12,8 @@ Tensor flat(const Tensor& x) { return x.view({x.numel()}); }
 
 Tensor elements(const Tensor& x, const Piece& piece) { return flat(x).slice(0, piece.begin, piece.end); }
 
-std::vector<NamedParameter> by_name(std::vector<NamedParameter> parameters) {
-  std::ranges::sort(parameters, {}, &NamedParameter::name);
+std::vector<NamedParameter> backwards(std::vector<NamedParameter> parameters) {
+  std::ranges::reverse(parameters);
   for (const NamedParameter& entry : parameters) {
     const Parameter& p = *entry.parameter;
     check(p.value.defined() && p.value.shape() == p.shape, "parameter {} is to be trained but has no value",
@@ -30,13 +30,17 @@ FlatLayout layout_of(const std::vector<NamedParameter>& parameters, const ZeroOp
 
 }  // namespace
 
-ZeroChunk::ZeroChunk(std::vector<NamedParameter> parameters, const ZeroOptions& zero, Communicator& data)
-    : parameters_(by_name(std::move(parameters))),
+ZeroChunk::ZeroChunk(std::vector<NamedParameter> parameters, const ZeroOptions& zero, Communicator& data,
+                     Reductions& reductions)
+    : parameters_(backwards(std::move(parameters))),
       stage_(zero.stage),
       data_(data),
+      reductions_(reductions),
       layout_(layout_of(parameters_, zero, data.size())),
       owned_(owned_pieces(layout_, zero.stage == 0 ? 0 : data.rank())) {
   if (parameters_.empty()) return;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) index_of_[parameters_[i].parameter] = i;
+  complete_.resize(parameters_.size());
   const Tensor& first = parameters_[0].parameter->value;
   for (const NamedParameter& entry : parameters_) {
     const DType dtype = entry.parameter->value.dtype();
@@ -114,7 +118,8 @@ std::vector<ZeroChunk::Owned> ZeroChunk::owned() const {
     const std::int64_t gradient = stage_ < 2 ? layout_.in_whole(begin, rank) : begin;
     all.push_back({{{entry.name, entry.parameter->shape, piece.begin, piece.end}, state(0), state(1), state(2)},
                    gradients_.slice(0, gradient, gradient + piece.size()),
-                   values_.defined() ? values_.slice(0, begin, end) : elements(entry.parameter->value, piece)});
+                   values_.defined() ? values_.slice(0, begin, end) : elements(entry.parameter->value, piece),
+                   end});
   }
   return all;
 }
@@ -133,61 +138,72 @@ Tensor ZeroChunk::shard_of(const Tensor& shard, const Bucket& bucket) const {
   return shard.slice(0, bucket.shard_at, bucket.shard_at + layout_.part(bucket));
 }
 
-// A rank where no gradient arose takes part with zeros. Each gradient is released once its last piece is copied.
-void ZeroChunk::reduce_gradients() {
-  if (stage_ < 2 || parameters_.empty()) return;
-  reduced_ = true;
-  const Tensor largest = buffer(layout_.buckets[0].size, DType::f32);  // no other bucket is larger than the first
-  for (const Bucket& bucket : layout_.buckets) {
-    const Tensor whole = largest.slice(0, 0, bucket.size);
-    for (const Piece& piece : bucket.pieces) {
-      Parameter& p = *parameters_[piece.parameter].parameter;
-      const Tensor target = whole.slice(0, piece.at, piece.at + piece.size());
-      if (p.gradient.defined()) {
-        target.copy_from(elements(p.gradient, piece));
-      } else {
-        target.fill(0);
-      }
-      if (piece.end == p.shape.numel()) p.clear_gradient();
-    }
-    whole.slice(0, bucket.used, bucket.size).fill(0);
-    const Tensor part = part_of(whole, bucket);
-    data_.reduce_scatter(whole, part);
-    shard_of(gradients_, bucket).add(part);
+void ZeroChunk::complete_gradient(const Parameter& parameter) {
+  const auto found = index_of_.find(&parameter);
+  if (found == index_of_.end()) return;  // of another chunk
+  check(!complete_[found->second], "the gradient of {} is complete twice", parameters_[found->second].name);
+  complete_[found->second] = true;
+  const auto is_complete = [this](const Piece& piece) { return complete_[piece.parameter]; };
+  while (next_bucket_ < layout_.buckets.size() &&
+         std::ranges::all_of(layout_.buckets[next_bucket_].pieces, is_complete)) {
+    reduce_next_bucket();
   }
+}
+
+// A rank where no gradient arose takes part with zeros. Each gradient is released once its last piece is copied.
+Tensor ZeroChunk::gradients_of(const Bucket& bucket) {
+  const Tensor whole = buffer(bucket.size, DType::f32);
+  for (const Piece& piece : bucket.pieces) {
+    Parameter& p = *parameters_[piece.parameter].parameter;
+    const Tensor target = whole.slice(0, piece.at, piece.at + piece.size());
+    if (p.gradient.defined()) {
+      target.copy_from(elements(p.gradient, piece));
+    } else {
+      target.fill(0);
+    }
+    if (piece.end == p.shape.numel()) p.clear_gradient();
+  }
+  whole.slice(0, bucket.used, bucket.size).fill(0);
+  return whole;
+}
+
+void ZeroChunk::reduce_next_bucket() {
+  const Bucket& bucket = layout_.buckets[next_bucket_++];
+  reductions_.make_room();
+  if (stage_ >= 2) {
+    const Tensor whole = gradients_of(bucket), part = part_of(whole, bucket);
+    reductions_.push(data_.ireduce_scatter(whole, part), whole, part, shard_of(gradients_, bucket));
+    return;
+  }
+  const std::int64_t begin = bucket.shard_at * layout_.ranks;
+  const Tensor whole = gradients_.slice(0, begin, begin + bucket.size);  // where the sums stay
+  reductions_.push(stage_ == 0 ? data_.iall_reduce(whole) : data_.ireduce_scatter(whole, part_of(whole, bucket)),
+                   whole);
+}
+
+void ZeroChunk::reduce_gradients(bool last) {
+  if (parameters_.empty() || (stage_ < 2 && !last)) return;
+  check(stage_ >= 2 || !reduced_, "the gradients of the chunk that begins with {} were reduced before in this step",
+        parameters_[0].name);
+  reduced_ = true;
+  while (next_bucket_ < layout_.buckets.size()) reduce_next_bucket();
+  next_bucket_ = 0;
+  complete_.assign(complete_.size(), false);
 }
 
 void ZeroChunk::sum_gradients() {
   if (parameters_.empty()) return;
-  if (stage_ >= 2) {
-    if (!reduced_) reduce_gradients();
-    for (const NamedParameter& entry : parameters_) {
-      check(!entry.parameter->gradient.defined(),
-            "{} has a gradient that came after the last reduce_gradients() of the step", entry.name);
-    }
-    return;
-  }
-  for (const Bucket& bucket : layout_.buckets) {
-    const std::int64_t begin = bucket.shard_at * layout_.ranks;
-    const Tensor whole = gradients_.slice(0, begin, begin + bucket.size);
-    if (stage_ == 0) {
-      data_.all_reduce(whole);
-    } else {
-      data_.reduce_scatter(whole, part_of(whole, bucket));
-    }
+  if (!reduced_) reduce_gradients(true);
+  if (stage_ < 2) return;
+  for (const NamedParameter& entry : parameters_) {
+    check(!entry.parameter->gradient.defined(),
+          "{} has a gradient that came after the last reduce_gradients() of the step", entry.name);
   }
 }
 
 void ZeroChunk::clear_gradients() {
   if (!parameters_.empty()) gradients_.fill(0);
   reduced_ = false;
-}
-
-void ZeroChunk::share_values() {
-  const bool shared = stage_ == 3 ? gathered_ > 0 : stage_ > 0 && data_.size() > 1;
-  if (!shared) return;
-  if (stage_ == 3) wait_weights();
-  fetch_values();
 }
 
 ZeroChunk::Fetch ZeroChunk::begin_fetch(const Bucket& bucket, const Tensor& whole) const {
@@ -213,13 +229,29 @@ void ZeroChunk::finish_fetch(Fetch& fetch) const {
   fetch.whole = Tensor();
 }
 
-void ZeroChunk::fetch_values() const {
-  if (parameters_.empty()) return;
-  const Tensor largest = buffer(layout_.buckets[0].size, parameters_[0].parameter->value.dtype());
-  for (const Bucket& bucket : layout_.buckets) {
-    Fetch fetch = begin_fetch(bucket, largest.slice(0, 0, bucket.size));
-    finish_fetch(fetch);
+bool ZeroChunk::shares_values() const { return stage_ == 3 ? gathered_ > 0 : stage_ > 0 && data_.size() > 1; }
+
+// Two buckets are under way at most, so that the memory of two is enough.
+void ZeroChunk::share_values(std::int64_t end) {
+  if (parameters_.empty() || !shares_values()) return;
+  if (next_shared_ == 0) wait_weights();
+  for (; next_shared_ < layout_.buckets.size(); ++next_shared_) {
+    const Bucket& bucket = layout_.buckets[next_shared_];
+    if (bucket.shard_at + layout_.part(bucket) > end) break;
+    if (shared_.size() == 2) {
+      finish_fetch(shared_.front());
+      shared_.pop_front();
+    }
+    shared_.push_back(begin_fetch(bucket, buffer(bucket.size, parameters_[0].parameter->value.dtype())));
   }
+  data_.poll();
+}
+
+void ZeroChunk::finish_sharing() {
+  share_values(layout_.shard_size);
+  for (Fetch& fetch : shared_) finish_fetch(fetch);
+  shared_.clear();
+  next_shared_ = 0;
 }
 
 void ZeroChunk::gather_weights() {

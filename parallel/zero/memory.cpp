@@ -4,6 +4,8 @@
 #include <functional>
 #include <numeric>
 
+#include "parallel/zero/reductions.hpp"
+
 namespace skymm {
 namespace {
 
@@ -27,14 +29,15 @@ ZeroMemory zero_memory(const ZeroOptions& zero, const ZeroSizes& sizes) {
   const std::int64_t all = total(sizes), chunk = largest(sizes, 1), n = sizes.ranks;
   const auto width = static_cast<std::int64_t>(size_of(sizes.dtype));
   const std::int64_t bucket = std::min(chunk, zero.bucket_bytes / gradient_bytes);
+  const auto under_way = static_cast<std::int64_t>(zero.overlap ? Reductions::most : 1);
   ZeroMemory memory{width * all, gradient_bytes * all, state_bytes * all, 0};
   if (zero.stage >= 1) {
     memory.optimizer /= n;
-    memory.communication = n > 1 ? width * bucket : 0;
+    memory.communication = n > 1 ? width * std::min(chunk, 2 * bucket) : 0;
   }
   if (zero.stage >= 2) {
     memory.gradients = memory.gradients / n + gradient_bytes * chunk;
-    memory.communication = gradient_bytes * bucket;
+    memory.communication = gradient_bytes * std::min(all, under_way * bucket);
   }
   if (zero.stage == 3) {
     memory.weights = memory.weights / n + width * largest(sizes, sizes.gathered);

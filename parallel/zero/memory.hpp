@@ -2,11 +2,14 @@
 // of w bytes each (2: bf16, 4: f32); the largest chunk has C of them, a bucket b; a step has M micro-batches and
 // gathers the weights of a chunk G times (add_zero: once where a pipeline's stage has one chunk, else up to 2 M times).
 //
-//            weights        gradients      states    buffer      sent a step, and as much received
-//   stage 0  w P            4 P            12 P      -           8 P          (n - 1) / n
-//   stage 1  w P            4 P            12 P / n  w b         (4 + w) P     (n - 1) / n
-//   stage 2  w P            4 P / n + 4 C  12 P / n  4 b         (4 M + w) P   (n - 1) / n
-//   stage 3  w P / n + w C  4 P / n + 4 C  12 P / n  4 b or w C  (4 M + w G) P (n - 1) / n
+//            weights        gradients      states    buffer       sent a step, and as much received
+//   stage 0  w P            4 P            12 P      -            8 P          (n - 1) / n
+//   stage 1  w P            4 P            12 P / n  2 w b        (4 + w) P     (n - 1) / n
+//   stage 2  w P            4 P / n + 4 C  12 P / n  16 b         (4 M + w) P   (n - 1) / n
+//   stage 3  w P / n + w C  4 P / n + 4 C  12 P / n  16 b or w C  (4 M + w G) P (n - 1) / n
+//
+// 16 b is 4 b for each of the sums under way at once (Reductions::most); without overlap there is one. Buffers are
+// never more than what trains.
 //
 // The terms in C are there while a chunk works on a micro-batch; a stage of several chunks gathers one ahead, and so
 // has w times those of two chunks. At stage 3 the weights under way lie in the buffer, which a micro-batch's gradients

@@ -19,23 +19,30 @@ Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOpti
 
 Optimizer::Optimizer(std::vector<std::vector<NamedParameter>> chunks, const OptimizerOptions& options,
                      const ZeroOptions& zero, Communicator& data, Communicator& world)
-    : options_(options), world_(world) {
+    : options_(options),
+      overlap_(zero.overlap),
+      world_(world),
+      reductions_(std::make_unique<Reductions>(zero.overlap)) {
   check(zero.stage >= 0 && zero.stage <= 3, "there is no ZeRO stage {}; use 0, 1, 2 or 3", zero.stage);
   check(zero.bucket_bytes >= 4, "a bucket of {} bytes holds no gradient; use 4 or more", zero.bucket_bytes);
-  std::vector<ZeroChunk::Owned> owned;
+  std::vector<std::pair<std::size_t, ZeroChunk::Owned>> owned;  // and its chunk
   for (std::vector<NamedParameter>& parameters : chunks) {
-    chunks_.push_back(std::make_unique<ZeroChunk>(std::move(parameters), zero, data));
-    for (ZeroChunk::Owned& mine : chunks_.back()->owned()) owned.push_back(std::move(mine));
+    chunks_.push_back(std::make_unique<ZeroChunk>(std::move(parameters), zero, data, *reductions_));
+    for (ZeroChunk::Owned& mine : chunks_.back()->owned()) owned.emplace_back(chunks_.size() - 1, std::move(mine));
   }
-  std::ranges::sort(owned, {}, [](const ZeroChunk::Owned& mine) {
-    return std::tie(mine.state.slice.tensor, mine.state.slice.begin);
+  std::ranges::sort(owned, {}, [](const auto& mine) {
+    const Slice& slice = mine.second.state.slice;
+    return std::tie(slice.tensor, slice.begin);
   });
   std::vector<Slice> slices;
-  for (ZeroChunk::Owned& mine : owned) {
+  order_.resize(chunks_.size());
+  for (auto& [chunk, mine] : owned) {
     slices.push_back(mine.state.slice);
     states_.push_back(std::move(mine.state));
-    updates_.push_back({std::move(mine.gradient), std::move(mine.value)});
+    order_[chunk].push_back(updates_.size());
+    updates_.push_back({std::move(mine.gradient), std::move(mine.value), -1, mine.end});
   }
+  for (auto& order : order_) std::ranges::sort(order, {}, [this](std::size_t i) { return updates_[i].end; });
   tensors_ = spread_tensors(slices, world);
   find_squares();
 }
@@ -62,7 +69,8 @@ ZeroChunk& Optimizer::chunk(int i) const {
 void Optimizer::gather_weights(int i) { chunk(i).gather_weights(); }
 void Optimizer::wait_weights(int i) { chunk(i).wait_weights(); }
 void Optimizer::release_weights(int i) { chunk(i).release_weights(); }
-void Optimizer::reduce_gradients(int i) { chunk(i).reduce_gradients(); }
+void Optimizer::reduce_gradients(int i, bool last) { chunk(i).reduce_gradients(last); }
+void Optimizer::complete_gradient(int i, const Parameter& parameter) { chunk(i).complete_gradient(parameter); }
 
 // The square of every slice, on the ranks that speak for them, then added up in the order of names and elements by
 // all. A slice is summed in fixed blocks; where the slices' borders fall changes no more than the rounding of f64.
@@ -84,17 +92,22 @@ void Optimizer::update(const StepReport& report, float learning_rate, double wei
   const bool clip = options_.clip_norm > 0 && report.gradient_norm > options_.clip_norm;
   AdamW adamw{learning_rate, options_.beta1, options_.beta2, options_.epsilon, 0.0F, steps_, 1.0F};
   adamw.gradient_scale = static_cast<float>((clip ? options_.clip_norm / report.gradient_norm : 1.0) / weight);
-  for (std::size_t i = 0; i < states_.size(); ++i) {
-    const State& state = states_[i];
-    adamw.weight_decay = state.slice.shape.rank() >= 2 ? options_.weight_decay : 0.0F;
-    kernels(state.master).adamw(state.master, state.m, state.v, updates_[i].gradient, updates_[i].value, adamw);
+  for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {  // on all ranks in this order, whatever they own
+    for (const std::size_t i : order_[chunk]) {
+      const State& state = states_[i];
+      const Update& update = updates_[i];
+      adamw.weight_decay = state.slice.shape.rank() >= 2 ? options_.weight_decay : 0.0F;
+      kernels(state.master).adamw(state.master, state.m, state.v, update.gradient, update.value, adamw);
+      if (overlap_) chunks_[chunk]->share_values(update.end);
+    }
+    chunks_[chunk]->finish_sharing();
   }
-  for (const auto& chunk : chunks_) chunk->share_values();
 }
 
 StepReport Optimizer::step(float learning_rate, double weight) {
   const TraceSpan span("optimizer", "optimizer");
   for (const auto& chunk : chunks_) chunk->sum_gradients();
+  reductions_->finish();
   StepReport report;
   report.gradient_norm = gradient_norm() / weight;
   report.skipped = !std::isfinite(report.gradient_norm);
@@ -109,7 +122,7 @@ StepReport Optimizer::step(float learning_rate, double weight) {
 void Optimizer::restore(std::int64_t steps) {
   steps_ = steps;
   for (std::size_t i = 0; i < states_.size(); ++i) updates_[i].value.copy_from(states_[i].master);
-  for (const auto& chunk : chunks_) chunk->share_values();
+  for (const auto& chunk : chunks_) chunk->finish_sharing();
 }
 
 }  // namespace skymm

@@ -3,7 +3,7 @@
 //
 //   stage 0  everything on every rank; gradients are summed once a step (all_reduce)
 //   stage 1  masters and moments are sharded; gradients are summed to their owners, updated weights gathered
-//   stage 2  gradients too: each chunk's are reduced to their owners as soon as a micro-batch's backward is done
+//   stage 2  gradients too: each micro-batch's are reduced to their owners
 //   stage 3  weights too: gathered before use, released after
 //
 // Whatever the stage, gradients are summed in f32 in the order of ranks, and the norm in f64 in the order of names, so
@@ -32,6 +32,7 @@ struct OptimizerOptions {
 struct ZeroOptions {
   int stage = 0;
   std::int64_t bucket_bytes = std::int64_t{16} << 20;  // the most of gradients or weights that one collective moves
+  bool overlap = true;  // false: each sum of gradients is awaited before anything else is done
 };
 
 // What one step did.
@@ -40,6 +41,7 @@ struct StepReport {
   bool skipped = false;      // a non-finite gradient somewhere: no rank changed anything
 };
 
+class Reductions;
 class ZeroChunk;
 
 class Optimizer {
@@ -68,9 +70,13 @@ class Optimizer {
   void gather_weights(int chunk);
   void wait_weights(int chunk);
   void release_weights(int chunk);
-  // Adds this micro-batch's gradients to the owners' shards, and clears them. A step calls it after every micro-batch,
-  // or never: step() then sums what the micro-batches have added up.
-  void reduce_gradients(int chunk);
+  // From stage 2 on: adds this micro-batch's gradients to the owners' shards, and clears them. A step calls it after
+  // every micro-batch, or never: step() then sums what the micro-batches have added up. Below, that is summed with
+  // `last`, which says that it is all, or by step(). It only begins: step() comes after the end.
+  void reduce_gradients(int chunk, bool last = false);
+  // Not collective: the micro-batch's gradient of this parameter is complete (Graph::on_complete), and will be reduced.
+  // Buckets that lack no other begin their way at once. Below stage 2 only in the last micro-batch of a step.
+  void complete_gradient(int chunk, const Parameter& parameter);
 
   // Sums what is left to sum, divides by `weight` (the tokens of the global batch), clips by the global norm, updates
   // masters and values, and zeroes the gradients. Every rank calls it, whether it had data or not.
@@ -91,6 +97,7 @@ class Optimizer {
   struct Update {
     Tensor gradient, value;
     std::int64_t square = -1;  // -1: another rank, which holds the same, counts it
+    std::int64_t end = 0;      // in the chunk's shard
   };
 
   ZeroChunk& chunk(int i) const;
@@ -99,10 +106,13 @@ class Optimizer {
   void update(const StepReport& report, float learning_rate, double weight);
 
   OptimizerOptions options_;
+  bool overlap_;
   Communicator& world_;
+  std::unique_ptr<Reductions> reductions_;
   std::vector<std::unique_ptr<ZeroChunk>> chunks_;
   std::vector<State> states_;
-  std::vector<Update> updates_;  // of the states
+  std::vector<Update> updates_;                  // of the states
+  std::vector<std::vector<std::size_t>> order_;  // of each chunk's states, as they lie in its shard
   std::vector<SpreadTensor> tensors_;
   std::int64_t squares_ = 0;  // slices that count in the norm, over all ranks
   std::int64_t steps_ = 0;

@@ -161,7 +161,14 @@ TEST_P(OptimizerOnOneRank, RefusesWhatItCannotDo) {
     EXPECT_THAT([&] { weights.parameter(0).value.to_vector(); },
                 ThrowsMessage<Error>(HasSubstr("gathered before use")));
   }
-  if (GetParam() >= 2) {
+  if (GetParam() < 2) {
+    optimizer.reduce_gradients(0, true);
+    EXPECT_THAT([&] { optimizer.reduce_gradients(0, true); }, ThrowsMessage<Error>(HasSubstr("reduced before")));
+  } else {
+    optimizer.complete_gradient(1, weights.parameter(0));  // of another chunk: nothing happens
+    optimizer.complete_gradient(0, weights.parameter(1));
+    EXPECT_THAT([&] { optimizer.complete_gradient(0, weights.parameter(1)); },
+                ThrowsMessage<Error>(HasSubstr("complete twice")));
     optimizer.reduce_gradients(0);
     weights.parameter(0).gradient_sum().fill(1);
     EXPECT_THAT([&] { optimizer.step(0.1F, 1); }, ThrowsMessage<Error>(HasSubstr("after the last reduce_gradients")));
@@ -221,15 +228,18 @@ TEST(Buckets, CoverEveryElementOnce) {
 
 TEST(ZeroMemory, IsWhatTheTableSays) {
   const ZeroSizes sizes{.chunks = {3000, 6000}, .dtype = DType::bf16, .ranks = 3, .micro_batches = 4, .gathers = 5};
-  const auto memory = [&](int stage) { return zero_memory({.stage = stage, .bucket_bytes = 400}, sizes); };
+  const auto memory = [&](int stage, bool overlap = true) {
+    return zero_memory({.stage = stage, .bucket_bytes = 400, .overlap = overlap}, sizes);
+  };
   EXPECT_EQ(memory(0).optimizer, 108000);
   EXPECT_EQ(memory(0).communication, 0);
   EXPECT_EQ(memory(1).optimizer, 36000);
   EXPECT_EQ(memory(1).gradients, 36000);
-  EXPECT_EQ(memory(1).communication, 200);
+  EXPECT_EQ(memory(1).communication, 2 * 200);
   EXPECT_EQ(memory(2).gradients, 12000 + 24000);
   EXPECT_EQ(memory(2).weights, 18000);
-  EXPECT_EQ(memory(2).communication, 400);
+  EXPECT_EQ(memory(2).communication, 4 * 400);
+  EXPECT_EQ(memory(2, false).communication, 400);
   EXPECT_EQ(memory(3).weights, 6000 + 12000);
   EXPECT_EQ(memory(3).communication, 12000);
   const auto traffic = [&](int stage) { return zero_traffic({.stage = stage}, sizes); };
