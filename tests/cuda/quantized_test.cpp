@@ -7,8 +7,7 @@
 namespace skymm::testing {
 namespace {
 
-constexpr Quantization every_way[] = {
-    {QuantizedFormat::int8}, {QuantizedFormat::nf4}, {QuantizedFormat::nf4, true}};
+constexpr Quantization every_way[] = {{QuantizedFormat::int8}, {QuantizedFormat::nf4}, {QuantizedFormat::nf4, true}};
 
 struct Case {
   std::int64_t tokens, in;
