@@ -95,6 +95,15 @@ void check_linear_input_gradient(const Tensor& dy, const LinearWeight& w, const 
   check_product("linear_input_gradient", dy, w.out, dx, w.in, w, "dy", "dx");
 }
 
+Tensor matrix_of_codes(const Tensor& x, const char* primitive, const QuantizedTensor& codes) {
+  check(x.defined() && x.rank() >= 2, "{}: the weight must be a matrix", primitive);
+  check(x.dim(0) == codes.rows() && x.numel() == codes.shape.numel(), "{}: the weight {} does not fit codes of {}",
+        primitive, x.shape().str(), codes.shape.str());
+  const Tensor matrix = x.rank() == 2 ? x : x.view({codes.rows(), codes.columns()});
+  row_matrix_of(matrix, primitive, "weight");
+  return matrix;
+}
+
 void check_quantized_parts(std::span<const QuantizedTensor> parts, DType compute_dtype) {
   check(!parts.empty(), "make_linear_weight: a quantised weight without parts");
   check(compute_dtype == DType::f32 || compute_dtype == DType::bf16,

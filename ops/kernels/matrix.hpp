@@ -69,6 +69,8 @@ Product weight_gradient_product(const Tensor& dy, const Tensor& x, const Tensor&
 void check_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias, Activation activation, const Tensor& y,
                   bool accumulate);
 void check_linear_input_gradient(const Tensor& dy, const LinearWeight& w, const Tensor& dx);
+// The weight as the matrix [rows, columns] of its codes.
+Tensor matrix_of_codes(const Tensor& weight, const char* primitive, const QuantizedTensor& codes);
 void check_quantized_parts(std::span<const QuantizedTensor> parts, DType compute_dtype);
 
 }  // namespace skymm

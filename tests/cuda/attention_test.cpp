@@ -38,6 +38,13 @@ Inputs inputs_of(const ReferenceAttention& r, DType dtype, std::int64_t begin) {
   return {part(r.query_tokens(), r.heads, 1), part(r.key_tokens(), r.kv_heads, 2), part(r.key_tokens(), r.kv_heads, 3)};
 }
 
+void attend(const AttentionProblem& problem, const AttentionShape& shape, const Tensor& q, const Tensor& k) {
+  const auto arguments = cuda::attention_arguments(problem, shape, k.dim(1));
+  const cuda::KeySplit split = cuda::split_keys(arguments, q.dim(0));
+  const Tensor workspace = Tensor::full({split.workspace()}, DType::f32, std::numeric_limits<double>::quiet_NaN());
+  cuda::attention(arguments, split, workspace.data<float>(), current_stream(cpu()));
+}
+
 void expect_logsumexp(const Tensor& logsumexp, const Values& expected) {
   const Values got = values_of(logsumexp);
   for (std::size_t i = 0; i < got.size(); ++i) {
@@ -57,7 +64,7 @@ void expect_equal(const ReferenceAttention& r, DType dtype, std::int64_t begin) 
   const Tensor out = Tensor::full({r.query_tokens(), r.heads, r.width}, dtype, 9.0);
   const Tensor logsumexp = Tensor::full({r.query_tokens(), r.heads}, DType::f32, 9.0);
   const AttentionProblem forward = attention_problem("test", x.q, x.k, x.v, shape, out, logsumexp);
-  cuda::attention(cuda::attention_arguments(forward, shape, r.kv_heads), stream);
+  attend(forward, shape, x.q, x.k);
   const Values q = values_of(x.q), k = values_of(x.k), v = values_of(x.v);
   Values expected_logsumexp;
   EXPECT_CLOSE(out, r.forward(q, k, v, &expected_logsumexp), bound);
@@ -105,6 +112,19 @@ TEST_P(CudaAttentionTest, SequencesOfEveryLengthAndGroupedQueries) {
   expect_equal(reference({5}, {5}, 130, 1, 16, true), GetParam(), 0);
 }
 
+TEST_P(CudaAttentionTest, KeysAreSplitAmongBlocksWhereQueriesAreFew) {
+  for (const bool causal : {false, true}) {  // parts that are full, in part and empty
+    const ReferenceAttention r = reference({1, 2, 3}, {400, 2, 130}, 6, 2, 24, causal);
+    const Inputs x = inputs_of(r, GetParam(), 0);
+    const AttentionShape shape = shape_of(r);
+    const Tensor out = Tensor::empty({6, 6, 24}, GetParam()), logsumexp = Tensor::empty({6, 6}, DType::f32);
+    const auto problem = attention_problem("test", x.q, x.k, x.v, shape, out, logsumexp);
+    EXPECT_EQ(cuda::split_keys(cuda::attention_arguments(problem, shape, 2), 6).parts,
+              GetParam() == DType::bf16 ? 4 : 1);
+    expect_equal(r, GetParam(), 0);
+  }
+}
+
 TEST_P(CudaAttentionTest, KeysStillToComeAreNotSeen) {
   const ReferenceAttention r = reference({1, 3}, {70, 9}, 4, 2, 16, true);
   const std::vector<std::int64_t> room{80, 20};
@@ -121,7 +141,7 @@ TEST_P(CudaAttentionTest, KeysStillToComeAreNotSeen) {
   shape.key_lengths = Tensor::from(std::vector<std::int32_t>{70, 9}, {2});
   const Tensor keys = with_room(k), values = with_room(v);
   const AttentionProblem problem = attention_problem("test", q, keys, values, shape, out, logsumexp);
-  cuda::attention(cuda::attention_arguments(problem, shape, 2), current_stream(cpu()));
+  attend(problem, shape, q, keys);
   EXPECT_CLOSE(out, r.forward(values_of(q), values_of(k), values_of(v)), GetParam() == DType::bf16 ? 8e-3 : 4e-6);
 }
 
@@ -133,7 +153,7 @@ TEST_P(CudaAttentionTest, LargeScoresDoNotOverflowAndNaNIsNotHidden) {
   const AttentionShape shape = shape_of(r);
   const auto run = [&] {
     const AttentionProblem problem = attention_problem("test", x.q, x.k, x.v, shape, out, logsumexp);
-    cuda::attention(cuda::attention_arguments(problem, shape, 1), current_stream(cpu()));
+    attend(problem, shape, x.q, x.k);
   };
   run();
   EXPECT_CLOSE(out, r.forward(values_of(x.q), values_of(x.k), values_of(x.v)), GetParam() == DType::bf16 ? 1e-2 : 1e-4);

@@ -4,8 +4,8 @@
 // queries a block, and once for dk and dv, a tile of keys a block.
 #pragma once
 
+#include "core/stream.hpp"
 #include "ops/kernels/attention_problem.hpp"
-#include "ops/kernels/cuda/primitives.hpp"
 
 namespace skymm::cuda {
 
@@ -23,7 +23,18 @@ AttentionArguments attention_arguments(const AttentionProblem& problem, const At
 
 inline constexpr int max_attention_width = 256;
 
-void attention(const AttentionArguments& arguments, Stream& stream);
+// Few queries of many keys (a cache's) do not fill a device: their keys are split into parts of `span`, each for other
+// blocks of threads, whose results are weighed up at the end.
+struct KeySplit {
+  int span = 0;
+  std::int64_t parts = 1;
+  std::int64_t rows = 0;  // query tokens times heads
+  std::int64_t width = 0;
+
+  std::int64_t workspace() const { return parts == 1 ? 0 : parts * rows * (width + 1); }  // floats
+};
+KeySplit split_keys(const AttentionArguments& arguments, std::int64_t query_tokens);
+void attention(const AttentionArguments& arguments, const KeySplit& split, float* workspace, Stream& stream);
 // delta: workspace, f32 [query tokens, heads]
 void attention_gradient(const AttentionArguments& arguments, std::int64_t query_tokens, float* delta, Stream& stream);
 

@@ -7,7 +7,7 @@ namespace {
 
 template <int Width>
 struct ForwardShape {
-  static constexpr int rows = 64, keys = 64, threads = 128;
+  static constexpr int rows = tensor_core_rows, keys = tensor_core_keys, threads = 128;
   using Queries = Tile<rows, Width>;
   using Keys = Tile<keys, Width>;
   static constexpr int shared_bytes = (Queries::elements + 2 * Keys::elements) * static_cast<int>(sizeof(bf16));
@@ -65,8 +65,15 @@ struct OnlineSoftmax {
   __device__ float logsumexp(int h) const { return sum[h] == 0.0F ? -infinity : maximum[h] * ln_2 + logf(sum[h]); }
 };
 
-template <int Width>
-__global__ void __launch_bounds__(ForwardShape<Width>::threads) attention_forward(AttentionArguments a) {
+__device__ __forceinline__ std::int64_t partial_row(const AttentionArguments& a, const AttentionBlock& block,
+                                                    const PartialRows& parts, int row) {
+  return blockIdx.x * parts.split.rows + block.statistic_at(a.kv_heads * block.group, 1, row);
+}
+
+// Split: only the part blockIdx.x of the keys, to `parts`; all rows are one tile.
+template <int Width, bool Split>
+__global__ void __launch_bounds__(ForwardShape<Width>::threads)
+    attention_forward(AttentionArguments a, PartialRows parts) {
   using S = ForwardShape<Width>;
   SKYMM_DYNAMIC_SHARED(shared);
   const typename S::Queries queries{reinterpret_cast<bf16*>(shared)};
@@ -74,21 +81,23 @@ __global__ void __launch_bounds__(ForwardShape<Width>::threads) attention_forwar
   const AttentionProblem& p = a.problem;
   const int width = static_cast<int>(p.width);
   const AttentionBlock block(a, blockIdx.z, blockIdx.y);
-  const int first_row = (gridDim.x - 1 - blockIdx.x) * S::rows;  // those that see the most keys start first
-  if (first_row >= block.rows) return;                           // the whole block
+  const int first_row = Split ? 0 : (gridDim.x - 1 - blockIdx.x) * S::rows;  // those that see the most keys start first
+  if (first_row >= block.rows) return;                                       // the whole block
 
   const int warp_row = threadIdx.x / 32 * 16;
   const ResultPlace lane;
   const int row[2] = {first_row + warp_row + lane.row(0), first_row + warp_row + lane.row(2)};
   const int seen[2] = {block.seen(row[0]), block.seen(row[1])};
-  const int key_end = block.seen(min(first_row + S::rows, block.rows) - 1);
+  const int first_key = Split ? static_cast<int>(blockIdx.x) * parts.split.span : 0;
+  const int all_keys = block.seen(min(first_row + S::rows, block.rows) - 1);
+  const int key_end = Split ? min(all_keys, first_key + parts.split.span) : all_keys;
 
   load_queries<S::threads>(queries, block, p.q, first_row, width);
-  load_keys<S::threads>(keys, block, p.k, 0, width);
+  load_keys<S::threads>(keys, block, p.k, first_key, width);
   cp_async_commit();
   OnlineSoftmax softmax;
   float sums[Width / 8][4] = {};
-  for (int key = 0; key < key_end; key += S::keys) {
+  for (int key = first_key; key < key_end; key += S::keys) {
     cp_async_wait<0>();
     __syncthreads();  // keys are here; nobody reads the values before these any more
     load_keys<S::threads>(values, block, p.v, key, width);
@@ -117,12 +126,23 @@ __global__ void __launch_bounds__(ForwardShape<Width>::threads) attention_forwar
   for (int h = 0; h < 2; ++h) {
     if (row[h] >= block.rows) continue;
     const float inverse = softmax.inverse(h);
+    float* const partial = Split ? parts.rows + partial_row(a, block, parts, row[h]) * width : nullptr;
     const std::int64_t at = block.query_at(p.out, row[h]);
 #pragma unroll
     for (int j = 0; j < Width / 8; ++j) {
-      store_two(p.out, at, j * 8 + lane.column(0), width, sums[j][2 * h] * inverse, sums[j][2 * h + 1] * inverse);
+      const int column = j * 8 + lane.column(0);
+      const float first = sums[j][2 * h] * inverse, second = sums[j][2 * h + 1] * inverse;
+      if constexpr (Split) {
+        if (column < width) partial[column] = first;
+        if (column + 1 < width) partial[column + 1] = second;
+      } else {
+        store_two(p.out, at, column, width, first, second);
+      }
     }
-    if (threadIdx.x % 4 == 0) {
+    if (threadIdx.x % 4 != 0) continue;
+    if constexpr (Split) {
+      parts.logsumexp[partial_row(a, block, parts, row[h])] = softmax.logsumexp(h);
+    } else {
       p.logsumexp[block.statistic_at(p.logsumexp_token_step, p.logsumexp_head_step, row[h])] = softmax.logsumexp(h);
     }
   }
@@ -133,8 +153,17 @@ __global__ void __launch_bounds__(ForwardShape<Width>::threads) attention_forwar
 void attention_by_tensor_cores(const AttentionArguments& a, Stream& stream) {
   with_width(a.problem.width, [&](auto width) {
     using S = ForwardShape<decltype(width)::value>;
-    launch_grid(attention_forward<decltype(width)::value>, query_grid(a, S::rows), S::threads, S::shared_bytes, stream,
-                a);
+    launch_grid(attention_forward<decltype(width)::value, false>, query_grid(a, S::rows), S::threads, S::shared_bytes,
+                stream, a, PartialRows{});
+  });
+}
+
+void attention_of_parts_by_tensor_cores(const AttentionArguments& a, const PartialRows& parts, Stream& stream) {
+  with_width(a.problem.width, [&](auto width) {
+    using S = ForwardShape<decltype(width)::value>;
+    dim3 grid = query_grid(a, S::rows);
+    grid.x = static_cast<unsigned>(parts.split.parts);
+    launch_grid(attention_forward<decltype(width)::value, true>, grid, S::threads, S::shared_bytes, stream, a, parts);
   });
 }
 

@@ -4,13 +4,23 @@
 #include <type_traits>
 
 #include "ops/kernels/cuda/attention.hpp"
+#include "ops/kernels/cuda/primitives.hpp"
 
 namespace skymm::cuda {
 
 inline constexpr int max_tensor_core_width = 128;
+inline constexpr int tensor_core_rows = 64, tensor_core_keys = 64;  // of a tile, forward
+
+// Where the parts of split keys leave what they found: normalised rows, and their logsumexp.
+struct PartialRows {
+  float* rows = nullptr;       // [parts, query tokens, heads, width]
+  float* logsumexp = nullptr;  // [parts, query tokens, heads]
+  KeySplit split;
+};
 
 // bf16, widths up to max_tensor_core_width
 void attention_by_tensor_cores(const AttentionArguments& a, Stream& stream);
+void attention_of_parts_by_tensor_cores(const AttentionArguments& a, const PartialRows& parts, Stream& stream);
 void attention_gradient_by_tensor_cores(const AttentionArguments& a, const float* delta, Stream& stream);
 // f32, and what is wider
 void attention_by_scalars(const AttentionArguments& a, Stream& stream);

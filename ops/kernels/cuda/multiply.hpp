@@ -1,7 +1,7 @@
 // Matrix products on a CUDA device, over raw memory: what gemm, linear and their gradients enqueue.
 #pragma once
 
-#include "ops/kernels/cuda/primitives.hpp"
+#include "core/stream.hpp"
 #include "ops/kernels/matrix.hpp"
 
 namespace skymm::cuda {
@@ -15,5 +15,9 @@ enum class TileSize : std::uint8_t { automatic, flat, small, large };
 // alone.
 void multiply(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue, Stream& stream,
               TileSize tiles = TileSize::automatic);
+
+// The same by cuBLASLt. False, and nothing is enqueued, where this build or the emulation has none, or where the
+// hand-written product does what cuBLASLt does not: small products, activations that it lacks, odd alignments.
+bool multiply_by_library(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue, Stream& stream);
 
 }  // namespace skymm::cuda
