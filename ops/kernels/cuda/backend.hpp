@@ -1,4 +1,4 @@
-// The CUDA backend as a class; its methods are spread over the .cu files of this folder by subject.
+// The CUDA backend as a class; its methods are spread over the files of this folder by subject.
 #pragma once
 
 #include "ops/kernels/kernels.hpp"
