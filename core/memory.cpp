@@ -31,51 +31,87 @@ PurposeScope::~PurposeScope() { purpose_in_scope = previous_; }
 
 CachingAllocator::~CachingAllocator() { trim(); }
 
+CachingAllocator::Block CachingAllocator::take(std::size_t size) {
+  if (auto& blocks = free_[size]; !blocks.empty()) {
+    const Block block = blocks.back();
+    blocks.pop_back();
+    cached_ -= size;
+    return block;
+  }
+  void* pointer = device_.raw_allocate(size);
+  if (pointer == nullptr) {  // perhaps the cache holds what is missing, in other sizes
+    release_cached();
+    pointer = device_.raw_allocate(size);
+  }
+  return {pointer, nullptr};
+}
+
+void CachingAllocator::release_cached() {
+  for (auto& [size, blocks] : free_) {
+    for (const Block& block : blocks) {
+      if (block.last != nullptr) block.last->synchronize();
+      device_.raw_release(block.pointer, size);
+    }
+  }
+  free_.clear();
+  cached_ = 0;
+}
+
+void CachingAllocator::fail_out_of_memory(std::size_t size, Purpose purpose) const {
+  std::string table;
+  for (int i = 0; i < purpose_count; ++i) {
+    table += fmt::format("{}{} {:.1f}", i > 0 ? ", " : "", name_of(static_cast<Purpose>(i)),
+                         static_cast<double>(use_[i].current) / 1048576.0);
+  }
+  fail(
+      "out of memory on {}: {:.1f} MiB for {} asked; in use (MiB): {}. Use a smaller micro-batch, recompute, or "
+      "more "
+      "pipeline stages",
+      device_.name(), static_cast<double>(size) / 1048576.0, name_of(purpose), table);
+}
+
 void* CachingAllocator::allocate(std::size_t bytes, Purpose purpose) {
   const std::size_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
-  void* pointer = nullptr;
-  if (auto& blocks = free_[size]; !blocks.empty()) {
-    pointer = blocks.back();
-    blocks.pop_back();
-    cached_ -= size;
-  } else {
-    pointer = device_.raw_allocate(size);
-    if (pointer == nullptr) {  // perhaps the cache holds what is missing, in other sizes
-      for (auto& [held, list] : free_) {
-        for (void* block : list) device_.raw_release(block, held);
-        list.clear();
-      }
-      cached_ = 0;
-      pointer = device_.raw_allocate(size);
-    }
-    if (pointer == nullptr) {
-      std::string table;
-      for (int i = 0; i < purpose_count; ++i) {
-        table += fmt::format("{}{} {:.1f}", i > 0 ? ", " : "", name_of(static_cast<Purpose>(i)),
-                             static_cast<double>(use_[i].current) / 1048576.0);
-      }
-      fail(
-          "out of memory on {}: {:.1f} MiB for {} asked; in use (MiB): {}. Use a smaller micro-batch, recompute, or "
-          "more "
-          "pipeline stages",
-          device_.name(), static_cast<double>(size) / 1048576.0, name_of(purpose), table);
-    }
+  const Block block = take(size);
+  if (block.pointer == nullptr) fail_out_of_memory(size, purpose);
+  if (work_ == WorkOn::released_memory) {
+    Stream& stream = current_stream(device_);
+    if (block.last != nullptr && block.last != &stream) stream.wait(block.last->record());
+    allocated_on_[block.pointer] = &stream;
   }
   for (MemoryUse* use : {&use_[static_cast<int>(purpose)], &total_}) {
     use->current += size;
     use->peak = std::max(use->peak, use->current);
   }
-  return pointer;
+  return block.pointer;
 }
 
 void CachingAllocator::release(void* pointer, std::size_t bytes, Purpose purpose) {
   const std::size_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
-  free_[size].push_back(pointer);
+  Stream* last = nullptr;
+  if (work_ == WorkOn::released_memory) {
+    last = &current_stream(device_);
+    const auto entry = allocated_on_.extract(pointer);
+    if (entry.mapped() != nullptr && entry.mapped() != last) last->wait(entry.mapped()->record());
+  }
+  free_[size].push_back({pointer, last});
   cached_ += size;
   use_[static_cast<int>(purpose)].current -= size;
   total_.current -= size;
+}
+
+void CachingAllocator::forget(const Stream& stream) {
+  const std::lock_guard lock(mutex_);
+  for (auto& [pointer, allocated_on] : allocated_on_) {
+    if (allocated_on == &stream) allocated_on = nullptr;
+  }
+  for (auto& [size, blocks] : free_) {
+    for (Block& block : blocks) {
+      if (block.last == &stream) block.last = nullptr;
+    }
+  }
 }
 
 MemoryUse CachingAllocator::use(Purpose purpose) const {
@@ -101,11 +137,7 @@ void CachingAllocator::reset_peak() {
 
 void CachingAllocator::trim() {
   const std::lock_guard lock(mutex_);
-  for (auto& [size, blocks] : free_) {
-    for (void* block : blocks) device_.raw_release(block, size);
-  }
-  free_.clear();
-  cached_ = 0;
+  release_cached();
 }
 
 std::string CachingAllocator::report() const {

@@ -14,6 +14,7 @@
 namespace skymm {
 
 class Device;
+class Stream;
 
 enum class Purpose : std::uint8_t { weights, activations, gradients, optimizer, communication, workspace };
 inline constexpr int purpose_count = 6;
@@ -36,11 +37,16 @@ struct MemoryUse {
   std::size_t peak = 0;     // the most that was live at once since the start or reset_peak()
 };
 
+// Whether work that is enqueued keeps the memory that it touches alive until it has run (the CPU's, which owns its
+// tensors), or runs after the memory may have been released (a GPU's, which has bare pointers).
+enum class WorkOn : std::uint8_t { owned_memory, released_memory };
+
 // Hands out blocks and keeps released ones by size for the next request. Sizes are rounded up by at most an eighth.
-// Thread-safe. One per device.
+// Thread-safe. One per device. Where work may run on released memory, a block is handed out in the order of streams:
+// its next user's stream waits for the stream that it was allocated on and the one that it was released on.
 class CachingAllocator {
  public:
-  explicit CachingAllocator(Device& device) : device_(device) {}
+  explicit CachingAllocator(Device& device, WorkOn work = WorkOn::owned_memory) : device_(device), work_(work) {}
   ~CachingAllocator();
   CachingAllocator(const CachingAllocator&) = delete;
   CachingAllocator& operator=(const CachingAllocator&) = delete;
@@ -53,13 +59,25 @@ class CachingAllocator {
   MemoryUse total() const;
   std::size_t cached() const;  // bytes held for reuse, not live
   void reset_peak();
-  void trim();                 // gives the cached blocks back to the device
-  std::string report() const;  // a table by purpose, MiB
+  void trim();                        // gives the cached blocks back to the device
+  std::string report() const;         // a table by purpose, MiB
+  void forget(const Stream& stream);  // it is about to end; all its work has run
 
  private:
+  struct Block {
+    void* pointer;
+    Stream* last;  // whose enqueued work may still use it; null: nobody's
+  };
+
+  Block take(std::size_t size);  // from the cache or the device; a null pointer where there is no memory left
+  void release_cached();
+  [[noreturn]] void fail_out_of_memory(std::size_t size, Purpose purpose) const;
+
   Device& device_;
+  WorkOn work_;
   mutable std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;
+  std::map<std::size_t, std::vector<Block>> free_;
+  std::map<void*, Stream*> allocated_on_;  // live blocks, where work runs on released memory
   std::array<MemoryUse, purpose_count> use_;
   MemoryUse total_;
   std::size_t cached_ = 0;

@@ -9,6 +9,9 @@ namespace {
 thread_local Stream* stream_in_scope = nullptr;
 }
 
+// Of a device that outlives its streams; those that are parts of it end with it.
+Stream::~Stream() { device_.allocator().forget(*this); }
+
 void DeferredStream::enqueue(std::function<void()> work) {
   queue_.push_back(std::move(work));
   ++enqueued_;

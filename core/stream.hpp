@@ -20,7 +20,7 @@ struct Event {
 class Stream {
  public:
   explicit Stream(Device& device) : device_(device) {}
-  virtual ~Stream() = default;
+  virtual ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
@@ -32,6 +32,7 @@ class Stream {
   virtual void wait(const Event& event) = 0;                // later work here runs after the event
   virtual void synchronize() = 0;                           // blocks until all work has run
   virtual void synchronize_to(std::uint64_t position) = 0;  // blocks until the work before `position` has run
+  virtual void* native_handle() { return nullptr; }         // the queue of the device's own programming interface
 
  private:
   Device& device_;

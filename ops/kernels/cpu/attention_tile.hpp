@@ -1,28 +1,11 @@
-// What the attention kernels are told: raw pointers, steps in elements, one task at a time.
+// What the CPU's attention kernels are told: one task at a time.
 #pragma once
 
 #include <cstdint>
 
-#include "core/dtype.hpp"
+#include "ops/kernels/attention_problem.hpp"
 
 namespace skymm {
-
-// [tokens, heads, width], the width adjacent.
-struct Heads {
-  void* data = nullptr;
-  DType dtype = DType::f32;
-  std::int64_t token_step = 0, head_step = 0;
-};
-
-struct AttentionProblem {
-  Heads q, k, v, out, dout, dq;
-  float* logsumexp = nullptr;  // [queries, heads], by steps
-  std::int64_t logsumexp_token_step = 0, logsumexp_head_step = 0;
-  std::int64_t width = 0;
-  std::int64_t group = 1;  // query heads that share one key head
-  bool causal = false;
-  float scale = 1.0F;
-};
 
 // The queries [query_begin, query_end) of one sequence against all its keys, for the heads that share key head
 // `kv_head`.

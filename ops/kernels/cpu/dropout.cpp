@@ -94,11 +94,7 @@ namespace skymm {
 HWY_EXPORT(dropout);
 
 void CpuKernels::dropout(const Tensor& x, float p, const RandomKey& key, const Tensor& row_ids, Tensor y) {
-  const Arguments arguments("dropout");
-  arguments.floating("x", x);
-  if (!(p >= 0 && p < 1)) fail("dropout: p is {}; it must be at least 0 and below 1", p);
-  arguments.block("row_ids", row_ids, 2 * rows_of(x), DType::i32);
-  arguments.like("y", y, x);
+  check_dropout(x, p, row_ids, y);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(dropout)(x, p, key, row_ids, y); });
 }
 

@@ -202,79 +202,42 @@ HWY_EXPORT(add_rows);
 HWY_EXPORT(sum_rows);
 
 void CpuKernels::activation(Activation kind, const Tensor& x, Tensor y) {
-  const Arguments arguments("activation");
-  arguments.floating("x", x);
-  arguments.like("y", y, x);
+  check_activation(x, y);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(activation)(kind, x, y); });
 }
 
 void CpuKernels::activation_gradient(Activation kind, const Tensor& x, const Tensor& dy, Tensor dx) {
-  const Arguments arguments("activation_gradient");
-  arguments.floating("x", x);
-  arguments.like("dy", dy, x);
-  arguments.like("dx", dx, x);
+  check_activation_gradient(x, dy, dx);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(activation_gradient)(kind, x, dy, dx); });
 }
 
-namespace {
-
-// gate_up [T, 2 F] beside one [T, F]
-void check_halves(const Arguments& arguments, const Tensor& gate_up, const char* name, const Tensor& one) {
-  arguments.floating("gate_up", gate_up);
-  arguments.that(gate_up.rank() > 0 && gate_up.dim(-1) % 2 == 0, "gate_up", "have an even width, [gate | up]");
-  Shape half = gate_up.shape();
-  half[half.rank() - 1] /= 2;
-  arguments.shaped(name, one, half, gate_up.dtype());
-}
-
-}  // namespace
-
 void CpuKernels::swiglu(const Tensor& gate_up, Tensor y) {
-  check_halves(Arguments("swiglu"), gate_up, "y", y);
+  check_swiglu(gate_up, y);
   launch(y, [=] { HWY_DYNAMIC_DISPATCH(swiglu)(gate_up, y); });
 }
 
 void CpuKernels::swiglu_gradient(const Tensor& gate_up, const Tensor& dy, Tensor dgate_up) {
-  const Arguments arguments("swiglu_gradient");
-  check_halves(arguments, gate_up, "dy", dy);
-  arguments.like("dgate_up", dgate_up, gate_up);
+  check_swiglu_gradient(gate_up, dy, dgate_up);
   launch(dy, [=] { HWY_DYNAMIC_DISPATCH(swiglu_gradient)(gate_up, dy, dgate_up); });
 }
 
 void CpuKernels::add(const Tensor& x, const Tensor& y, Tensor z) {
-  const Arguments arguments("add");
-  arguments.floating("x", x);
-  arguments.like("y", y, x);
-  arguments.like("z", z, x);
+  check_add(x, y, z);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(add)(x, y, z); });
 }
 
 void CpuKernels::multiply(const Tensor& x, const Tensor& y, float scale, Tensor z) {
-  const Arguments arguments("multiply");
-  arguments.floating("x", x);
-  if (y.defined()) arguments.like("y", y, x);
-  arguments.like("z", z, x);
+  check_multiply(x, y, z);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(multiply)(x, y, scale, z); });
 }
 
 void CpuKernels::add_rows(const Tensor& x, const Tensor& table, Tensor y) {
-  const Arguments arguments("add_rows");
-  arguments.floating("x", x);
-  arguments.floating("table", table);
-  arguments.that(table.dtype() == x.dtype(), "table", "have x's dtype");
-  arguments.that(width_of(table) == width_of(x), "table", "be as wide as x");
-  arguments.that(rows_of(table) > 0 || rows_of(x) == 0, "table", "have rows");
-  arguments.like("y", y, x);
+  check_add_rows(x, table, y);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(add_rows)(x, table, y); });
 }
 
 void CpuKernels::sum_rows(const Tensor& dy, Tensor dtable) {
-  const Arguments arguments("sum_rows");
-  arguments.floating("dy", dy);
-  arguments.floating("dtable", dtable);
-  arguments.that(dtable.dtype() == DType::f32, "dtable", "be f32");
-  arguments.that(width_of(dtable) == width_of(dy), "dtable", "be as wide as dy");
-  arguments.that(rows_of(dtable) > 0 || rows_of(dy) == 0, "dtable", "have rows");
+  check_sum_rows(dy, dtable);
   launch(dy, [=] { HWY_DYNAMIC_DISPATCH(sum_rows)(dy, dtable); });
 }
 

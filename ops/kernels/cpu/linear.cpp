@@ -128,18 +128,6 @@ const CpuLinearWeight& on_cpu(const LinearWeight& w, const char* primitive) {
   return *weight;
 }
 
-void check_product(const char* primitive, const Tensor& x, std::int64_t in, const Tensor& y, std::int64_t out,
-                   const LinearWeight& w, const char* x_name, const char* y_name) {
-  const Matrix mx = row_matrix_of(x, primitive, x_name), my = row_matrix_of(y, primitive, y_name);
-  check(mx.cols == in && my.cols == out && mx.rows == my.rows,
-        "{}: {} {} and {} {} do not fit a weight of {} outputs and {} inputs", primitive, x_name, x.shape().str(),
-        y_name, y.shape().str(), w.out, w.in);
-  check(x.dtype() == w.compute_dtype, "{}: {} is {} but the weight computes in {}", primitive, x_name,
-        name_of(x.dtype()), name_of(w.compute_dtype));
-  check(y.dtype() == x.dtype() || y.dtype() == DType::f32, "{}: {} is {}; it must be f32 or, as {}, {}", primitive,
-        y_name, name_of(y.dtype()), x_name, name_of(x.dtype()));
-}
-
 }  // namespace
 
 LinearWeightPtr CpuKernels::make_linear_weight(const Tensor& weight, Packing packing) {
@@ -154,35 +142,20 @@ LinearWeightPtr CpuKernels::make_linear_weight(const Tensor& weight, Packing pac
 
 void CpuKernels::linear(const Tensor& x, const LinearWeight& w, const Tensor& bias, Activation activation, Tensor y,
                         bool accumulate) {
-  check_product("linear", x, w.in, y, w.out, w, "x", "y");
-  check(!accumulate || activation == Activation::none, "linear: an activation cannot be accumulated");
-  if (bias.defined()) {
-    check(bias.rank() == 1 && bias.dim(0) == w.out && (bias.stride(0) == 1 || w.out <= 1),
-          "linear: bias has shape {}; it must be [{}], contiguous", bias.shape().str(), w.out);
-    check(bias.dtype() == x.dtype() || bias.dtype() == DType::f32, "linear: bias is {}; it must be f32 or, as x, {}",
-          name_of(bias.dtype()), name_of(x.dtype()));
-  }
+  check_linear(x, w, bias, activation, y, accumulate);
   if (y.numel() > 0) on_cpu(w, "linear").forward(x, bias, activation, y, accumulate);
 }
 
 void CpuKernels::linear_input_gradient(const Tensor& dy, const LinearWeight& w, Tensor dx, bool accumulate) {
-  check_product("linear_input_gradient", dy, w.out, dx, w.in, w, "dy", "dx");
+  check_linear_input_gradient(dy, w, dx);
   if (dx.numel() > 0) on_cpu(w, "linear_input_gradient").input_gradient(dy, dx, accumulate);
 }
 
 void CpuKernels::linear_weight_gradient(const Tensor& dy, const Tensor& x, Tensor dw, float scale) {
-  const char* const name = "linear_weight_gradient";
-  const Matrix mdy = row_matrix_of(dy, name, "dy"), mx = row_matrix_of(x, name, "x"),
-               mdw = row_matrix_of(dw, name, "dw");
-  check(mdy.rows == mx.rows && mdw.rows == mdy.cols && mdw.cols == mx.cols,
-        "linear_weight_gradient: dy {} and x {} do not give dw {}", dy.shape().str(), x.shape().str(),
-        dw.shape().str());
-  check(dy.dtype() == x.dtype() && dw.dtype() == DType::f32,
-        "linear_weight_gradient: dy is {}, x {} and dw {}; the first two must agree and dw be f32", name_of(dy.dtype()),
-        name_of(x.dtype()), name_of(dw.dtype()));
+  const Product p = weight_gradient_product(dy, x, dw);
   if (dw.numel() == 0 || dy.dim(0) == 0) return;
   launch(dw, [=] {
-    matmul(mdy.transposed(), mx, mdw, {.alpha = scale, .accumulate = true});
+    matmul(p.a, p.b, p.c, {.alpha = scale, .accumulate = true});
     static_cast<void>(dy), static_cast<void>(x), static_cast<void>(dw);
   });
 }

@@ -166,27 +166,17 @@ void check_labels(const char* primitive, const Tensor& labels, std::int64_t clas
 }  // namespace
 
 void CpuKernels::softmax(const Tensor& x, Tensor y) {
-  const Arguments arguments("softmax");
-  arguments.floating("x", x);
-  arguments.like("y", y, x);
+  check_softmax(x, y);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(softmax)(x, y); });
 }
 
 void CpuKernels::softmax_gradient(const Tensor& y, const Tensor& dy, Tensor dx) {
-  const Arguments arguments("softmax_gradient");
-  arguments.floating("y", y);
-  arguments.like("dy", dy, y);
-  arguments.like("dx", dx, y);
+  check_softmax_gradient(y, dy, dx);
   launch(y, [=] { HWY_DYNAMIC_DISPATCH(softmax_gradient)(y, dy, dx); });
 }
 
 void CpuKernels::cross_entropy(const Tensor& logits, const Tensor& labels, Tensor losses, Tensor logsumexp) {
-  const Arguments arguments("cross_entropy");
-  arguments.floating("logits", logits);
-  arguments.that(width_of(logits) > 0, "logits", "have columns");
-  arguments.block("labels", labels, rows_of(logits), DType::i32);
-  arguments.block("losses", losses, rows_of(logits), DType::f32);
-  arguments.block("logsumexp", logsumexp, rows_of(logits), DType::f32);
+  check_cross_entropy(logits, labels, losses, logsumexp);
   launch(logits, [=] {
     check_labels("cross_entropy", labels, width_of(logits));
     HWY_DYNAMIC_DISPATCH(cross_entropy)(logits, labels, losses, logsumexp);
@@ -195,11 +185,7 @@ void CpuKernels::cross_entropy(const Tensor& logits, const Tensor& labels, Tenso
 
 void CpuKernels::cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp,
                                         float scale, Tensor dlogits) {
-  const Arguments arguments("cross_entropy_gradient");
-  arguments.floating("logits", logits);
-  arguments.block("labels", labels, rows_of(logits), DType::i32);
-  arguments.block("logsumexp", logsumexp, rows_of(logits), DType::f32);
-  arguments.like("dlogits", dlogits, logits);
+  check_cross_entropy_gradient(logits, labels, logsumexp, dlogits);
   launch(logits, [=] {
     check_labels("cross_entropy_gradient", labels, width_of(logits));
     HWY_DYNAMIC_DISPATCH(cross_entropy_gradient)(logits, labels, logsumexp, scale, dlogits);
@@ -207,10 +193,7 @@ void CpuKernels::cross_entropy_gradient(const Tensor& logits, const Tensor& labe
 }
 
 void CpuKernels::argmax(const Tensor& x, Tensor best) {
-  const Arguments arguments("argmax");
-  arguments.floating("x", x);
-  arguments.that(width_of(x) > 0, "x", "have columns");
-  arguments.block("best", best, rows_of(x), DType::i32);
+  check_argmax(x, best);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(argmax)(x, best); });
 }
 

@@ -346,38 +346,4 @@ void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilo
              });
 }
 
-namespace {
-
-bool is_adjacent(std::int64_t step, std::int64_t size) { return step == 1 || size <= 1; }
-
-}  // namespace
-
-Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched) {
-  check(x.defined(), "{}: {} is undefined", primitive, name);
-  const bool rank3 = batched && x.rank() == 3;
-  check(x.rank() == 2 || rank3, "{}: {} has shape {}; it must be a matrix{}", primitive, name, x.shape().str(),
-        batched ? " or a batch of matrices" : "");
-  check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "{}: {} is {}; it must be f32 or bf16", primitive, name,
-        name_of(x.dtype()));
-  Matrix m{nullptr, x.dtype(), x.dim(-2), x.dim(-1), x.stride(-2), x.stride(-1)};
-  if (rank3) {
-    m.batch = x.dim(0);
-    m.batch_step = x.stride(0);
-  }
-  if (m.rows <= 1 && is_adjacent(m.col_step, m.cols)) m.row_step = std::max<std::int64_t>(m.cols, 1);
-  if (m.cols <= 1) m.col_step = 1;
-  const bool rows_adjacent = m.col_step == 1 && (m.rows <= 1 || m.row_step >= m.cols);
-  const bool cols_adjacent = m.row_step == 1 && (m.cols <= 1 || m.col_step >= m.rows);
-  check(rows_adjacent || cols_adjacent, "{}: the elements of {} {} are adjacent neither in its rows nor its columns",
-        primitive, name, x.shape().str());
-  m.data = x.numel() == 0 ? nullptr : x.raw();
-  return m;
-}
-
-Matrix row_matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched) {
-  const Matrix m = matrix_of(x, primitive, name, batched);
-  check(m.col_step == 1, "{}: the elements of a row of {} are not adjacent", primitive, name);
-  return m;
-}
-
 }  // namespace skymm

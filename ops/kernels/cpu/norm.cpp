@@ -215,84 +215,45 @@ HWY_EXPORT(l2_normalize_gradient);
 
 void CpuKernels::layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, float eps, Tensor y, Tensor mean,
                             Tensor inv_std) {
-  const Arguments arguments("layer_norm");
-  arguments.floating("x", x);
-  if (weight.defined()) arguments.block("weight", weight, width_of(x), x.dtype());
-  if (bias.defined()) arguments.block("bias", bias, width_of(x), x.dtype());
-  arguments.like("y", y, x);
-  arguments.block("mean", mean, rows_of(x), DType::f32);
-  arguments.block("inv_std", inv_std, rows_of(x), DType::f32);
+  check_layer_norm(x, weight, bias, y, mean, inv_std);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm)(x, weight, bias, eps, y, mean, inv_std); });
 }
 
 void CpuKernels::layer_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& mean,
                                            const Tensor& inv_std, Tensor dx, bool accumulate) {
-  const Arguments arguments("layer_norm_input_gradient");
-  arguments.floating("x", x);
-  arguments.like("dy", dy, x);
-  if (weight.defined()) arguments.block("weight", weight, width_of(x), x.dtype());
-  arguments.block("mean", mean, rows_of(x), DType::f32);
-  arguments.block("inv_std", inv_std, rows_of(x), DType::f32);
-  arguments.like("dx", dx, x);
+  check_layer_norm_input_gradient(dy, x, weight, mean, inv_std, dx);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm_input_gradient)(dy, x, weight, mean, inv_std, dx, accumulate); });
 }
 
 void CpuKernels::layer_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& mean,
                                             const Tensor& inv_std, Tensor dweight, Tensor dbias) {
-  const Arguments arguments("layer_norm_weight_gradient");
-  arguments.floating("x", x);
-  arguments.like("dy", dy, x);
-  arguments.block("mean", mean, rows_of(x), DType::f32);
-  arguments.block("inv_std", inv_std, rows_of(x), DType::f32);
-  if (dweight.defined()) arguments.block("dweight", dweight, width_of(x), DType::f32);
-  if (dbias.defined()) arguments.block("dbias", dbias, width_of(x), DType::f32);
+  check_layer_norm_weight_gradient(dy, x, mean, inv_std, dweight, dbias);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(layer_norm_weight_gradient)(dy, x, mean, inv_std, dweight, dbias); });
 }
 
 void CpuKernels::rms_norm(Tensor x, const Tensor& residual, const Tensor& weight, float eps, Tensor y, Tensor inv_rms) {
-  const Arguments arguments("rms_norm");
-  arguments.floating("x", x);
-  if (residual.defined()) arguments.like("residual", residual, x);
-  arguments.block("weight", weight, width_of(x), x.dtype());
-  arguments.like("y", y, x);
-  arguments.block("inv_rms", inv_rms, rows_of(x), DType::f32);
+  check_rms_norm(x, residual, weight, y, inv_rms);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm)(x, residual, weight, eps, y, inv_rms); });
 }
 
 void CpuKernels::rms_norm_input_gradient(const Tensor& dy, const Tensor& x, const Tensor& weight, const Tensor& inv_rms,
                                          Tensor dx, bool accumulate) {
-  const Arguments arguments("rms_norm_input_gradient");
-  arguments.floating("x", x);
-  arguments.like("dy", dy, x);
-  arguments.block("weight", weight, width_of(x), x.dtype());
-  arguments.block("inv_rms", inv_rms, rows_of(x), DType::f32);
-  arguments.like("dx", dx, x);
+  check_rms_norm_input_gradient(dy, x, weight, inv_rms, dx);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm_input_gradient)(dy, x, weight, inv_rms, dx, accumulate); });
 }
 
 void CpuKernels::rms_norm_weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& inv_rms, Tensor dweight) {
-  const Arguments arguments("rms_norm_weight_gradient");
-  arguments.floating("x", x);
-  arguments.like("dy", dy, x);
-  arguments.block("inv_rms", inv_rms, rows_of(x), DType::f32);
-  arguments.block("dweight", dweight, width_of(x), DType::f32);
+  check_rms_norm_weight_gradient(dy, x, inv_rms, dweight);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(rms_norm_weight_gradient)(dy, x, inv_rms, dweight); });
 }
 
 void CpuKernels::l2_normalize(const Tensor& x, float eps, Tensor y, Tensor inv_norm) {
-  const Arguments arguments("l2_normalize");
-  arguments.floating("x", x);
-  arguments.like("y", y, x);
-  arguments.block("inv_norm", inv_norm, rows_of(x), DType::f32);
+  check_l2_normalize(x, y, inv_norm);
   launch(x, [=] { HWY_DYNAMIC_DISPATCH(l2_normalize)(x, eps, y, inv_norm); });
 }
 
 void CpuKernels::l2_normalize_gradient(const Tensor& dy, const Tensor& y, const Tensor& inv_norm, Tensor dx) {
-  const Arguments arguments("l2_normalize_gradient");
-  arguments.floating("y", y);
-  arguments.like("dy", dy, y);
-  arguments.block("inv_norm", inv_norm, rows_of(y), DType::f32);
-  arguments.like("dx", dx, y);
+  check_l2_normalize_gradient(dy, y, inv_norm, dx);
   launch(y, [=] { HWY_DYNAMIC_DISPATCH(l2_normalize_gradient)(dy, y, inv_norm, dx); });
 }
 

@@ -121,39 +121,22 @@ HWY_EXPORT(adamw);
 // Blocks are of elements in row-major order: rows with gaps are copied together first.
 
 void CpuKernels::sum(const Tensor& x, Tensor out) {
-  const Arguments arguments("sum");
-  arguments.floating("x", x);
-  arguments.block("out", out, 1, DType::f64);
+  check_sum(x, out);
   launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum)(dense, out); });
 }
 
 void CpuKernels::sum_of_squares(const Tensor& x, Tensor out) {
-  const Arguments arguments("sum_of_squares");
-  arguments.floating("x", x);
-  arguments.block("out", out, 1, DType::f64);
+  check_sum_of_squares(x, out);
   launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum_of_squares)(dense, out); });
 }
 
 void CpuKernels::count_non_finite(const Tensor& x, Tensor count) {
-  const Arguments arguments("count_non_finite");
-  arguments.floating("x", x);
-  arguments.block("count", count, 1, DType::i32);
+  check_count_non_finite(x, count);
   launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(count_non_finite)(dense, count); });
 }
 
 void CpuKernels::adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) {
-  const Arguments arguments("adamw");
-  arguments.floating("master", master);
-  const std::int64_t n = master.numel();
-  arguments.block("master", master, n, DType::f32);
-  arguments.block("m", m, n, DType::f32);
-  arguments.block("v", v, n, DType::f32);
-  arguments.block("gradient", gradient, n, DType::f32);
-  if (value.defined()) {
-    arguments.floating("value", value);
-    arguments.block("value", value, n, value.dtype());
-  }
-  if (options.step < 1) fail("adamw: step is {}; steps count from 1", options.step);
+  check_adamw(master, m, v, gradient, value, options);
   launch(master, [=] { HWY_DYNAMIC_DISPATCH(adamw)(master, m, v, gradient, value, options); });
 }
 

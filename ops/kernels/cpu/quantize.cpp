@@ -11,16 +11,6 @@
 namespace skymm {
 namespace {
 
-// The weight as a matrix with the rows and columns of its codes.
-Tensor as_matrix(const Tensor& x, const char* primitive, const QuantizedTensor& codes) {
-  check(x.defined() && x.rank() >= 2, "{}: the weight must be a matrix", primitive);
-  check(x.dim(0) == codes.rows() && x.numel() == codes.shape.numel(), "{}: the weight {} does not fit codes of {}",
-        primitive, x.shape().str(), codes.shape.str());
-  const Tensor matrix = x.rank() == 2 ? x : x.view({codes.rows(), codes.columns()});
-  row_matrix_of(matrix, primitive, "weight");
-  return matrix;
-}
-
 // Scales to 8 bits, in groups, as differences from their mean.
 void quantize_scales(const Tensor& scales, const QuantizedTensor& to) {
   const std::int64_t count = scales.numel();
@@ -45,7 +35,7 @@ void quantize_scales(const Tensor& scales, const QuantizedTensor& to) {
 
 void CpuKernels::quantize(const Tensor& weight, const QuantizedTensor& to) {
   check_layout(to, "quantize");
-  const Tensor from = as_matrix(weight, "quantize", to);
+  const Tensor from = matrix_of_codes(weight, "quantize", to);
   if (from.numel() == 0) return;
   launch(from, [from, to] {
     const Matrix rows = row_matrix_of(from, "quantize", "weight");
@@ -69,7 +59,7 @@ void CpuKernels::quantize(const Tensor& weight, const QuantizedTensor& to) {
 
 void CpuKernels::dequantize(const QuantizedTensor& x, Tensor weight) {
   check_layout(x, "dequantize");
-  const Tensor to = as_matrix(weight, "dequantize", x);
+  const Tensor to = matrix_of_codes(weight, "dequantize", x);
   if (to.numel() == 0) return;
   launch(to, [x, to] {
     const Matrix rows = row_matrix_of(to, "dequantize", "weight");

@@ -138,11 +138,7 @@ class QuantizedWeight final : public CpuLinearWeight {
                bool accumulate) const override {
     const bool few = x.dim(0) <= most_few_rows;
     launch(y, [=, x = few ? x : operand(x), parts = parts_] {
-      Epilogue e{.accumulate = accumulate, .activation = activation};
-      if (bias.defined()) {
-        e.bias = bias.raw();
-        e.bias_dtype = bias.dtype();
-      }
+      const Epilogue e = epilogue_of(bias, activation, accumulate);
       const Matrix a = matrix_of(x, "linear", "x"), c = matrix_of(y, "linear", "y");
       const StackedRows w(*parts);
       if (few) return multiply_few(a, w, c, e);
@@ -172,15 +168,7 @@ class QuantizedWeight final : public CpuLinearWeight {
 }  // namespace
 
 LinearWeightPtr CpuKernels::make_linear_weight(std::span<const QuantizedTensor> parts, DType compute_dtype) {
-  check(!parts.empty(), "make_linear_weight: a quantised weight without parts");
-  check(compute_dtype == DType::f32 || compute_dtype == DType::bf16,
-        "make_linear_weight: a quantised weight cannot compute in {}; it must be f32 or bf16", name_of(compute_dtype));
-  for (const QuantizedTensor& part : parts) {
-    check_layout(part, "make_linear_weight");
-    check(part.format == parts[0].format && part.columns() == parts[0].columns(),
-          "make_linear_weight: parts {} in {} and {} in {} do not make one weight", parts[0].shape.str(),
-          name_of(parts[0].format), part.shape.str(), name_of(part.format));
-  }
+  check_quantized_parts(parts, compute_dtype);
   return std::make_shared<QuantizedWeight>(parts, compute_dtype);
 }
 

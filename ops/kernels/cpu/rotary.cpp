@@ -90,12 +90,7 @@ Turns turns_per_position(std::int64_t pairs, float theta) {
 }  // namespace
 
 void CpuKernels::rotary_embedding(const Tensor& x, const Tensor& positions, float theta, bool inverse, Tensor y) {
-  const Arguments arguments("rotary_embedding");
-  arguments.heads("x", x);
-  arguments.that(x.dim(2) % 2 == 0, "x", "have heads of an even width");
-  arguments.heads("y", y);
-  arguments.that(y.shape() == x.shape() && y.dtype() == x.dtype(), "y", "have x's shape and dtype");
-  arguments.block("positions", positions, x.dim(0), DType::i32);
+  check_rotary_embedding(x, positions, y);
   launch(x, [=, turns = turns_per_position(x.dim(2) / 2, theta)] {
     HWY_DYNAMIC_DISPATCH(rotary_embedding)(x, positions, *turns, inverse, y);
   });

@@ -110,29 +110,17 @@ void patches(const Tensor& pixels, std::int64_t patch, const Tensor& y) {
 }  // namespace
 
 void CpuKernels::gather_rows(const Tensor& x, const Tensor& rows, Tensor y) {
-  const Arguments arguments("gather_rows");
-  arguments.rows("x", x);
-  arguments.rows("y", y);
-  arguments.that(y.dtype() == x.dtype() && width_of(y) == width_of(x), "y", "have x's dtype and width");
-  arguments.block("rows", rows, rows_of(y), DType::i32);
+  check_gather_rows(x, rows, y);
   launch(x, [=] { gather(x, rows, y); });
 }
 
 void CpuKernels::scatter_rows(const Tensor& x, const Tensor& rows, Tensor y) {
-  const Arguments arguments("scatter_rows");
-  arguments.rows("x", x);
-  arguments.rows("y", y);
-  arguments.that(y.dtype() == x.dtype() && width_of(y) == width_of(x), "y", "have x's dtype and width");
-  arguments.block("rows", rows, rows_of(x), DType::i32);
+  check_scatter_rows(x, rows, y);
   launch(x, [=] { scatter(x, rows, y); });
 }
 
 void CpuKernels::scatter_add_rows(const Tensor& x, const Tensor& rows, Tensor y) {
-  const Arguments arguments("scatter_add_rows");
-  arguments.floating("x", x);
-  arguments.floating("y", y);
-  arguments.that(y.dtype() == DType::f32 && width_of(y) == width_of(x), "y", "be f32 and as wide as x");
-  arguments.block("rows", rows, rows_of(x), DType::i32);
+  check_scatter_add_rows(x, rows, y);
   launch(x, [=] {
     check_indices("scatter_add_rows", rows, rows_of(y));
     HWY_DYNAMIC_DISPATCH(scatter_add_rows)(x, rows, y);
@@ -140,12 +128,7 @@ void CpuKernels::scatter_add_rows(const Tensor& x, const Tensor& rows, Tensor y)
 }
 
 void CpuKernels::extract_patches(const Tensor& pixels, std::int64_t patch, Tensor y) {
-  const Arguments arguments("extract_patches");
-  arguments.pixels("pixels", pixels);
-  arguments.that(patch > 0 && pixels.dim(2) % patch == 0 && pixels.dim(3) % patch == 0, "pixels",
-                 "have sides that are multiples of the patch");
-  const std::int64_t count = pixels.dim(0) * (pixels.dim(2) / patch) * (pixels.dim(3) / patch);
-  arguments.shaped("y", y, {count, pixels.dim(1) * patch * patch}, pixels.dtype());
+  check_extract_patches(pixels, patch, y);
   launch(pixels, [=] { visit_floating(pixels.dtype(), [&]<class T>(T) { patches<T>(pixels, patch, y); }); });
 }
 

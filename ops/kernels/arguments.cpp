@@ -1,4 +1,4 @@
-#include "ops/kernels/cpu/arguments.hpp"
+#include "ops/kernels/arguments.hpp"
 
 namespace skymm {
 
@@ -27,14 +27,15 @@ void Arguments::that(bool ok, const char* name, const char* must) const {
   check(ok, "{}: {} must {}", primitive_, name, must);
 }
 
-void Arguments::on_cpu(const char* name, const Tensor& x) const {
+void Arguments::on_device(const char* name, const Tensor& x) const {
   if (!x.defined()) fail("{}: {} is an undefined tensor", primitive_, name);
-  if (x.device().kind() != DeviceKind::cpu)
-    fail("{}: {} is on {}, not on the cpu", primitive_, name, x.device().name());
+  if (device_ == nullptr) device_ = &x.device();
+  if (device_ != &x.device())
+    fail("{}: {} is on {}, the others on {}", primitive_, name, x.device().name(), device_->name());
 }
 
 void Arguments::rows(const char* name, const Tensor& x) const {
-  on_cpu(name, x);
+  on_device(name, x);
   if (!collapses_to_rows(x))
     fail("{}: {} {} must have the elements of a row adjacent and its rows at one stride; make it contiguous() first",
          primitive_, name, x.shape().str());
@@ -46,14 +47,14 @@ void Arguments::floating(const char* name, const Tensor& x) const {
 }
 
 void Arguments::heads(const char* name, const Tensor& x) const {
-  on_cpu(name, x);
+  on_device(name, x);
   is_floating(name, x);
   if (x.rank() != 3) fail("{}: {} {} must be [tokens, heads, width]", primitive_, name, x.shape().str());
   if (x.dim(2) > 1 && x.stride(2) != 1) fail("{}: {} must have the elements of a head adjacent", primitive_, name);
 }
 
 void Arguments::pixels(const char* name, const Tensor& x) const {
-  on_cpu(name, x);
+  on_device(name, x);
   is_floating(name, x);
   if (x.rank() != 4) fail("{}: {} {} must be [images, channels, height, width]", primitive_, name, x.shape().str());
   if (x.dim(3) > 1 && x.stride(3) != 1) fail("{}: {} must have the elements of a line adjacent", primitive_, name);

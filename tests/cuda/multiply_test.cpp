@@ -1,0 +1,115 @@
+// The hand-written products against double precision: every size of tile, layout, alignment and epilogue.
+#include "ops/kernels/cuda/multiply.hpp"
+
+#include "core/error.hpp"
+#include "ops/reference/reference_matrix.hpp"
+
+namespace skymm::testing {
+namespace {
+
+double bound(DType dtype) { return dtype == DType::bf16 ? 6e-3 : 2e-6; }
+
+struct Case {
+  std::int64_t m, n, k;
+};
+// Less than a tile, one more than a tile, several steps of k and a part of one.
+constexpr Case cases[] = {{1, 1, 1}, {3, 5, 7}, {17, 33, 65}, {64, 64, 64}, {65, 131, 40}, {16, 129, 100}};
+
+using Parameters = std::tuple<DType, cuda::TileSize>;
+class CudaMultiplyTest : public ::testing::TestWithParam<Parameters> {
+ protected:
+  // c = epilogue(a b) by the kernel, where a and b lie in memory as they are or transposed, at an odd place or not.
+  void multiply(const Tensor& a, const Tensor& b, const Tensor& c, const Epilogue& epilogue) const {
+    cuda::multiply(matrix_of(a, "test", "a", true), matrix_of(b, "test", "b", true),
+                   row_matrix_of(c, "test", "c", true), epilogue, current_stream(cpu()), tiles_);
+  }
+  // [rows, columns], in memory transposed or not, aligned for vectors or not.
+  Tensor operand(std::int64_t rows, std::int64_t columns, bool transposed, bool aligned, std::uint64_t seed) const {
+    const std::int64_t inner = transposed ? rows : columns, outer = transposed ? columns : rows;
+    const std::int64_t step = aligned ? (inner + 15) / 8 * 8 : inner + 3, begin = aligned ? 0 : 1;
+    const Tensor x = random_tensor({outer, step}, dtype_, seed).slice(1, begin, begin + inner);
+    return transposed ? x.transpose(0, 1) : x;
+  }
+
+  DType dtype_ = std::get<0>(GetParam());
+  cuda::TileSize tiles_ = std::get<1>(GetParam());
+};
+
+TEST_P(CudaMultiplyTest, EqualsReferenceForEveryLayout) {
+  for (const auto& [m, n, k] : cases) {
+    for (int which = 0; which < 8; ++which) {
+      const bool a_transposed = (which & 1) != 0, b_transposed = (which & 2) != 0, aligned = (which & 4) != 0;
+      SCOPED_TRACE(fmt::format("{}x{}x{} {}", m, n, k, which));
+      const Tensor a = operand(m, k, a_transposed, aligned, 1), b = operand(k, n, b_transposed, aligned, 2);
+      const Values product = reference_product(values_of(a), values_of(b), m, k, n);
+      const Tensor c = Tensor::full({m, n}, dtype_, 7.0);
+      multiply(a, b, c, {.alpha = 0.5F});
+      EXPECT_CLOSE(c, reference_sum(Values(product.size()), product, 0.5), bound(dtype_));
+      const Tensor all = random_tensor({m, n + 9}, DType::f32, 3), wide = all.slice(1, 4, 4 + n);
+      const Values expected = reference_sum(values_of(wide), product, -1.5), left = values_of(all.slice(1, 0, 4)),
+                   right = values_of(all.slice(1, 4 + n, n + 9));
+      multiply(a, b, wide, {.alpha = -1.5F, .accumulate = true});
+      EXPECT_CLOSE(wide, expected, 2e-6);
+      EXPECT_EQ(values_of(all.slice(1, 0, 4)), left);
+      EXPECT_EQ(values_of(all.slice(1, 4 + n, n + 9)), right);
+    }
+  }
+}
+
+TEST_P(CudaMultiplyTest, Epilogues) {
+  constexpr Activation activations[] = {Activation::none, Activation::relu,      Activation::silu,
+                                        Activation::gelu, Activation::gelu_tanh, Activation::quick_gelu};
+  const std::int64_t m = 19, n = 66, k = 33;
+  const Tensor a = operand(m, k, false, true, 1), b = operand(k, n, true, true, 2);
+  const Values product = reference_product(values_of(a), values_of(b), m, k, n);
+  for (const Activation activation : activations) {
+    for (const DType type : {DType::f32, dtype_}) {
+      SCOPED_TRACE(static_cast<int>(activation));
+      const Tensor bias = random_tensor({n}, type, 3), c = Tensor::full({m, n}, dtype_, 9.0);
+      const Values of_bias = values_of(bias);
+      Values expected = product;
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        expected[i] = reference_activation(activation, expected[i] + of_bias[i % of_bias.size()]);
+      }
+      multiply(a, b, c, epilogue_of(bias, activation, false));
+      EXPECT_CLOSE(c, expected, bound(dtype_));
+    }
+  }
+}
+
+TEST_P(CudaMultiplyTest, BatchesAndEmptyProducts) {
+  const std::int64_t batch = 3, m = 17, n = 20, k = 33;
+  const Tensor a = random_tensor({batch, m, k}, dtype_, 1), b = random_tensor({batch, n, k}, dtype_, 2);
+  const Tensor c = random_tensor({batch, m, n + 2}, dtype_, 3).slice(2, 1, n + 1);
+  Values expected;
+  for (std::int64_t i = 0; i < batch; ++i) {
+    const Values part = reference_product(values_of(a.slice(0, i, i + 1)),
+                                          reference_transpose(values_of(b.slice(0, i, i + 1)), n, k), m, k, n);
+    expected.insert(expected.end(), part.begin(), part.end());
+  }
+  multiply(a, b.transpose(1, 2), c, {});
+  EXPECT_CLOSE(c, expected, bound(dtype_));
+
+  const auto none = [&](std::int64_t rows, std::int64_t columns) { return Tensor::empty({rows, columns}, dtype_); };
+  multiply(none(0, 3), none(3, 5), none(0, 5), {});
+  const Tensor filled = Tensor::full({2, 3}, dtype_, 4.0);
+  multiply(none(2, 0), none(0, 3), filled, {.accumulate = true});
+  EXPECT_EQ(values_of(filled), Values(6, 4.0));
+  multiply(none(2, 0), none(0, 3), filled, {});
+  EXPECT_EQ(values_of(filled), Values(6, 0.0));
+}
+
+std::string name_of_parameters(const ::testing::TestParamInfo<Parameters>& info) {
+  constexpr const char* sizes[] = {"automatic", "flat", "small", "large"};
+  const auto [dtype, tiles] = info.param;
+  return fmt::format("{}_{}", name_of(dtype), sizes[static_cast<int>(tiles)]);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CudaMultiplyTest,
+                         ::testing::Combine(::testing::Values(DType::f32, DType::bf16),
+                                            ::testing::Values(cuda::TileSize::flat, cuda::TileSize::small,
+                                                              cuda::TileSize::large)),
+                         name_of_parameters);
+
+}  // namespace
+}  // namespace skymm::testing

@@ -1,0 +1,89 @@
+// One block under emulation: its threads, who may run, and what they wait for.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cuda_emulation/emulation.hpp"
+#include "cuda_emulation/fiber.hpp"
+#include "cuda_emulation/sanitizers.hpp"
+
+namespace skymm::cuda_emulation {
+
+struct AsyncCopy {
+  unsigned char* to;
+  const unsigned char* from;  // null: zeros
+  unsigned group;
+};
+
+enum class Waiting : std::uint8_t { nothing, barrier, warp };
+
+struct Thread : ThreadContext {
+  Thread() : fiber(stack_bytes) {}
+
+  Fiber fiber;
+  unsigned index = 0;
+  bool finished = false;
+  Waiting waiting = Waiting::nothing;
+  Location where;  // of what it waits for
+  std::vector<AsyncCopy> copies;
+  unsigned copy_group = 0;  // the one that is being filled
+};
+
+// Reused for all blocks that a thread of the operating system runs, as stacks are costly to make.
+class Block {
+ public:
+  // Runs all threads of the block to their end; the first breach that a thread met, "" where there was none.
+  std::string run(const std::function<void()>& body, dim3 grid, dim3 size, uint3 index, std::size_t shared_bytes,
+                  std::uint64_t seed);
+
+  Thread& running() { return static_cast<Thread&>(*current); }
+  [[noreturn]] void fail(const std::string& what, Location where);
+  int barrier(int predicate, Reduction reduction, Location where);
+  Rendezvous& meet(unsigned mask, WarpOperation operation, const void* value, std::size_t bytes, Location where);
+  void* shared(const void* tag, std::size_t bytes, Location where);
+  void* dynamic_shared();
+
+ private:
+  struct SharedPart {
+    const void* tag;
+    std::unique_ptr<unsigned char[], void (*)(unsigned char*)> memory;
+  };
+
+  static void thread_main();
+  void prepare(dim3 grid, dim3 size, uint3 index);
+  Thread* next_ready();                        // null: nobody can run
+  void give_way(Thread& thread);               // to the next that is ready, or to the scheduler
+  void switch_to(Thread* next, Thread& from);  // null: the scheduler
+  void make_ready(Thread& thread);
+  void* poisoned(const void* tag, std::size_t bytes);
+  Rendezvous& open_rendezvous(Thread& thread, unsigned mask, WarpOperation operation, Location where);
+  std::string describe_deadlock() const;
+
+  std::vector<std::unique_ptr<Thread>> threads_;  // at least count_
+  unsigned count_ = 0, alive_ = 0;
+  const std::function<void()>* body_ = nullptr;
+  std::vector<Thread*> ready_;
+  std::size_t ready_head_ = 0;
+  std::mt19937_64 random_;
+  Fiber scheduler_;
+  std::string failure_;
+
+  unsigned arrived_ = 0, barriers_ = 0;
+  Location barrier_where_;
+  int votes_ = 0;          // threads that brought a predicate that holds
+  int results_[2] = {};    // votes of the last two barriers
+  char barrier_order_[2];  // what ThreadSanitizer takes for a lock, as the next two
+  char start_order_, end_order_;
+
+  std::vector<std::vector<std::unique_ptr<Rendezvous>>> warps_;
+  std::vector<SharedPart> shared_;
+  std::size_t static_bytes_ = 0, dynamic_bytes_ = 0;
+};
+
+Block& running_block();
+
+}  // namespace skymm::cuda_emulation

@@ -1,0 +1,135 @@
+// The emulated GPU: memory of the host, and streams whose work waits until somebody waits for it. Then streams take
+// turns in an order that is legal but unkind: in the forward order other streams' work runs only where an event asks
+// for it, in the reverse order before all else, in a random order as dice say. So a wait that is missing shows.
+#include "ops/kernels/cuda/device.hpp"
+
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <random>
+#include <vector>
+
+#include "core/error.hpp"
+#include "cuda_emulation/emulation.hpp"
+
+namespace skymm::cuda {
+namespace {
+
+using cuda_emulation::Order;
+using cuda_emulation::settings;
+
+class EmulatedStream;
+
+// All streams of the device, in the order in which they were made.
+struct Scheduler {
+  void run_until(EmulatedStream& wanted, std::uint64_t position);
+  bool run_another(const EmulatedStream& wanted);
+
+  std::vector<EmulatedStream*> streams;
+  std::mt19937_64 random{settings().seed};
+};
+
+class EmulatedStream final : public Stream {
+ public:
+  EmulatedStream(Device& device, Scheduler& scheduler) : Stream(device), scheduler_(scheduler) {
+    scheduler.streams.push_back(this);
+  }
+  ~EmulatedStream() override {
+    try {
+      synchronize();
+    } catch (const std::exception&) {  // whoever waited for the work was told
+    }
+    std::erase(scheduler_.streams, this);
+  }
+
+  void enqueue(std::function<void()> work) override { queue_.push_back({std::move(work), {}}); }
+  Event record() override { return {this, done_ + queue_.size()}; }
+  void wait(const Event& event) override {
+    if (event.stream != this) queue_.push_back({{}, event});
+  }
+  void synchronize() override { synchronize_to(done_ + queue_.size()); }
+  void synchronize_to(std::uint64_t position) override { scheduler_.run_until(*this, position); }
+
+  bool has_run(std::uint64_t position) const { return done_ >= position; }
+  // The stream that must run first; null where the next piece of work can run.
+  const Event* blocked_by() const {
+    const Event& event = queue_.front().after;
+    if (event.stream == nullptr) return nullptr;
+    return static_cast<EmulatedStream*>(event.stream)->has_run(event.position) ? nullptr : &event;
+  }
+  bool can_run() const { return !queue_.empty() && blocked_by() == nullptr; }
+  void run_one() {
+    const Work work = std::move(queue_.front());
+    queue_.pop_front();
+    ++done_;
+    if (work.run) work.run();
+  }
+
+ private:
+  struct Work {
+    std::function<void()> run;  // empty: a wait
+    Event after;
+  };
+
+  Scheduler& scheduler_;
+  std::deque<Work> queue_;
+  std::uint64_t done_ = 0;
+};
+
+bool Scheduler::run_another(const EmulatedStream& wanted) {
+  std::vector<EmulatedStream*> others;
+  for (EmulatedStream* stream : streams) {
+    if (stream != &wanted && stream->can_run()) others.push_back(stream);
+  }
+  if (others.empty()) return false;
+  others[random() % others.size()]->run_one();
+  return true;
+}
+
+void Scheduler::run_until(EmulatedStream& wanted, std::uint64_t position) {
+  while (!wanted.has_run(position)) {
+    if (settings().order == Order::reverse) {
+      while (run_another(wanted)) {
+      }
+    } else if (settings().order == Order::random) {
+      while (random() % 2 == 0 && run_another(wanted)) {
+      }
+    }
+    if (const Event* event = wanted.blocked_by()) {
+      run_until(static_cast<EmulatedStream&>(*event->stream), event->position);
+    }
+    wanted.run_one();
+  }
+}
+
+class EmulatedDevice final : public CudaDevice {
+ public:
+  std::string name() const override { return "emulated CUDA device"; }
+
+  void* raw_allocate(std::size_t bytes) override {
+    void* pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+    if (pointer != nullptr) std::memset(pointer, 0xFF, bytes);  // NaN: what is read before it is written is seen
+    return pointer;
+  }
+  void raw_release(void* pointer, std::size_t) override { std::free(pointer); }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<EmulatedStream>(*this, scheduler_); }
+  Stream& default_stream() override { return default_stream_; }
+
+ private:
+  void copy_bytes(void* to, const void* from, std::size_t bytes, Stream& stream) override {
+    stream.enqueue([=] { std::memcpy(to, from, bytes); });
+  }
+  void* allocate_pinned(std::size_t bytes) override { return std::malloc(bytes); }
+
+  Scheduler scheduler_;
+  EmulatedStream default_stream_{*this, scheduler_};
+};
+
+}  // namespace
+
+Device& emulated_device() {
+  static auto* device = new EmulatedDevice;
+  return *device;
+}
+
+}  // namespace skymm::cuda
