@@ -1,7 +1,9 @@
 #include "core/trace.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <limits>
 #include <mutex>
 #include <vector>
 
@@ -14,7 +16,7 @@ struct Span {
   const char* name;
   const char* category;
   int thread;
-  double begin, end;  // microseconds
+  std::int64_t begin, end;  // nanoseconds
 };
 
 std::atomic<bool> enabled{false};
@@ -22,8 +24,13 @@ std::atomic<int> threads{0};
 std::mutex mutex;
 std::vector<Span> spans;
 
-double now() {
-  return std::chrono::duration<double, std::micro>(std::chrono::system_clock::now().time_since_epoch()).count();
+std::int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+std::string microseconds(std::int64_t nanoseconds) {
+  return fmt::format("{}.{:03}", nanoseconds / 1000, nanoseconds % 1000);
 }
 
 int thread_number() {
@@ -42,18 +49,26 @@ TraceSpan::TraceSpan(const char* name, const char* category) : name_(name), cate
 
 TraceSpan::~TraceSpan() {
   if (begin_ < 0) return;
-  const Span span{name_, category_, thread_number(), begin_, now()};
+  // The system clock may be set back meanwhile.
+  const Span span{name_, category_, thread_number(), begin_, std::max(begin_, now())};
   const std::lock_guard lock(mutex);
   spans.push_back(span);
 }
 
-std::string trace_events() {
+std::int64_t trace_start() {
+  const std::lock_guard lock(mutex);
+  std::int64_t first = std::numeric_limits<std::int64_t>::max();
+  for (const Span& span : spans) first = std::min(first, span.begin);
+  return first;
+}
+
+std::string trace_events(std::int64_t start) {
   const std::lock_guard lock(mutex);
   std::string text;
   for (const Span& span : spans) {
-    text += fmt::format(R"({}{{"name":"{}","cat":"{}","ph":"X","ts":{:.3f},"dur":{:.3f},"pid":{},"tid":{}}})",
-                        text.empty() ? "" : ",\n", span.name, span.category, span.begin, span.end - span.begin,
-                        process_rank(), span.thread);
+    text += fmt::format(R"({}{{"name":"{}","cat":"{}","ph":"X","ts":{},"dur":{},"pid":{},"tid":{}}})",
+                        text.empty() ? "" : ",\n", span.name, span.category, microseconds(span.begin - start),
+                        microseconds(span.end - span.begin), process_rank(), span.thread);
   }
   return text;
 }

@@ -1,6 +1,7 @@
 // Spans of time, written as a Chrome trace (opens in Perfetto or chrome://tracing).
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace skymm {
@@ -19,11 +20,15 @@ class TraceSpan {
  private:
   const char* name_;
   const char* category_;
-  double begin_ = -1;
+  std::int64_t begin_ = -1;  // nanoseconds
 };
 
+// When this rank's first span began, in nanoseconds of the system clock; the largest number where there is none.
+std::int64_t trace_start();
+
 // This rank's spans so far, as the elements of a trace's JSON array (comma-separated, no brackets), so that rank 0 can
-// join those of all ranks. Times are microseconds of the system clock.
-std::string trace_events();
+// join those of all ranks. Times are microseconds since `start`, exact to the nanosecond: readers that take numbers as
+// doubles would round those of the system clock, and spans would no longer lie inside each other.
+std::string trace_events(std::int64_t start = trace_start());
 
 }  // namespace skymm

@@ -82,6 +82,7 @@ struct ParallelConfig {
   std::string order = "pipeline";
   std::string schedule = "1f1b";
   std::vector<std::string> cuts;
+  std::string uneven = "refuse";
   int zero = 1;
   bool overlap = true, check_collectives = false;
   double watchdog_seconds = 300;

@@ -267,12 +267,22 @@ const std::vector<Option>& config_options() {
        "where each piece of the model but the first begins, such as embedding,layers.12 (blocks: vision.N, resampler, "
        "embedding, layers.N, head); none: as even as their costs allow",
        [](C& c) -> Field { return &c.parallel.cuts; }},
+      {"parallel.uneven",
+       "WHAT",
+       "where train.global_batch is not a multiple of train.micro_batch x data-parallel ranks: refuse to train, or "
+       "deal "
+       "it to micro-batches of fewer samples; what is learnt is the same",
+       [](C& c) -> Field { return &c.parallel.uneven; },
+       {},
+       [] {
+         return Names{"refuse", "deal"};
+       }},
       {"parallel.zero",
        "STAGE",
        "what data-parallel ranks shard of what trains: 0 nothing, 1 optimizer states, 2 and gradients, 3 and weights",
        [](C& c) -> Field { return &c.parallel.zero; },
        {0, 3}},
-      {"parallel.overlap", "BOOL", "messages between stages move while stages compute",
+      {"parallel.overlap", "BOOL", "messages between stages, and sums of gradients, move while ranks compute",
        [](C& c) -> Field { return &c.parallel.overlap; }},
       {"parallel.check_collectives", "BOOL",
        "before each collective, check that all ranks are about to do the same one; slower, for finding errors",

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/error.hpp"
-#include "core/log.hpp"
 #include "parallel/pipeline/partition.hpp"
 
 namespace skymm {
@@ -23,23 +22,23 @@ std::vector<BlockCost> expected_costs(const TrainConfig& config, const Multimoda
   return block_costs(model, counts, compute_form(parse_dtype(config.model.dtype), cpu()));
 }
 
-// Every rank has as many micro-batches, and at least one sample in a global batch.
-int micro_batches_of(const TrainConfig& config, const GridShape& grid) {
-  const std::int64_t samples = config.train.global_batch, each = config.train.micro_batch * grid.data;
-  check(samples >= grid.data,
+}  // namespace
+
+int micro_batches_of(const TrainConfig& config, int data) {
+  const std::int64_t samples = config.train.global_batch, each = config.train.micro_batch * data;
+  check(samples >= data,
         "train.global_batch {} has no sample for each of {} data-parallel ranks; raise it to {} at least, or give "
         "parallel.pipeline more ranks",
-        samples, grid.data, grid.data);
-  if (samples % each != 0) {
-    log::info(
-        "train.global_batch {} is not a multiple of {} (train.micro_batch x data-parallel ranks): some "
-        "micro-batches have fewer samples; {} would fill all",
-        samples, each, (samples + each - 1) / each * each);
-  }
-  return static_cast<int>((samples + each - 1) / each);
+        samples, data, data);
+  const std::int64_t below = samples / each * each, above = (samples + each - 1) / each * each;
+  const std::string fitting = below > 0 ? fmt::format("{} or {}", below, above) : fmt::format("{}", above);
+  check(
+      below == above || config.parallel.uneven == "deal",
+      "train.global_batch {} is not a multiple of {} (train.micro_batch {} x {} data-parallel ranks): take {}, another "
+      "train.micro_batch, or parallel.uneven deal, which trains the same on micro-batches of fewer samples",
+      samples, each, config.train.micro_batch, data, fitting);
+  return static_cast<int>(above / each);
 }
-
-}  // namespace
 
 Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int ranks) {
   const ParallelConfig& parallel = config.parallel;
@@ -47,10 +46,11 @@ Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int
   layout.grid = resolve_grid(ranks, parallel.data, parallel.pipeline,
                              static_cast<int>(all_blocks(model).size() / parallel.chunks));
   layout.order = parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
-  const PipelineShape shape{parallel.pipeline, micro_batches_of(config, layout.grid), parallel.chunks};
+  const PipelineShape shape{parallel.pipeline, micro_batches_of(config, layout.grid.data), parallel.chunks};
   const std::vector<BlockCost> costs = expected_costs(config, model);
   layout.pieces = parallel.cuts.empty() ? partition(costs, {shape.stages, shape.chunks})
                                         : manual_cuts(model, parallel.cuts, shape.pieces());
+  check_tied_table(costs, layout.pieces, shape.stages);
   layout.table = partition_table(model, costs, layout.pieces, shape.stages);
   layout.training = make_schedule(parse_schedule(parallel.schedule), shape);
   layout.validation = make_forward_schedule(shape);

@@ -19,6 +19,10 @@ struct Layout {
   std::string table;               // of the cut, for people
 };
 
+// Of a step, on each of `data` data-parallel ranks: as many on all. Throws Error where there are ranks without a
+// sample, and where micro-batches would have fewer samples than others, unless config.parallel.uneven lets them.
+int micro_batches_of(const TrainConfig& config, int data);
+
 // Throws Error, before anything is loaded, where the config does not fit the model or the number of ranks; it says what
 // would fit.
 Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int ranks);

@@ -10,6 +10,7 @@
 #include "io/file.hpp"
 #include "launch/assembly.hpp"
 #include "launch/config.hpp"
+#include "launch/layout.hpp"
 #include "launch/options.hpp"
 #include "launch/peak.hpp"
 #include "launch/pretrained.hpp"
@@ -28,7 +29,8 @@ const std::vector<Flag>& plan_flags() {
       {"labels", "N", "tokens of it that are learned (default: half of those that are not visual)"},
       {"gflops", "X", "that a rank does in a second (default: this machine's measured GEMM peak)"},
       {"bandwidth", "GB/S", "from rank to rank (default 10)"},
-      {"cuts", "LIST", "blocks where stages begin, such as resampler,layers.8,head; default: balanced"},
+      {"cuts", "LIST",
+       "blocks where pieces begin, such as resampler,layers.8,head, on grids with as many; default: balanced"},
       {"most", "N", "plans to list (default 12)"},
       {"draw", "FILE.svg", "write the picture there"},
       {"schedule", "NAME", "gpipe, 1f1b (default), interleaved or zero-bubble"},
@@ -153,8 +155,8 @@ int plan_recipe(const Arguments& given) {
   const DType dtype = parse_dtype(config.model.dtype);
   input.form = compute_form(dtype, cpu());
   input.micro_batch = micro_batch_of(given, config, input.model);
-  input.micro_batches =
-      static_cast<int>((config.train.global_batch + config.train.micro_batch - 1) / config.train.micro_batch);
+  input.micro_batches = micro_batches_of(config, 1);
+  input.uneven = config.parallel.uneven == "deal";
   input.ranks = given.get("ranks", parse_small, 1);
   input.memory = given.get("memory", parse_size, 0.0);
   input.bandwidth = 1e9 * given.get("bandwidth", parse_speed, 10.0);

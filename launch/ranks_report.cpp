@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "core/device.hpp"
@@ -36,7 +37,9 @@ std::string memory_table(Communicator& world) {
 }
 
 void write_trace(Communicator& world, const std::string& path) {
-  const std::string mine = trace_events();
+  const Tensor starts = Tensor::empty({world.size()}, DType::i64);
+  world.all_gather(Tensor::from(std::vector<std::int64_t>{trace_start()}, {1}), starts);
+  const std::string mine = trace_events(std::ranges::min(starts.to_vector<std::int64_t>()));
   const Tensor bytes = Tensor::from(std::vector<std::int64_t>{static_cast<std::int64_t>(mine.size())}, {1});
   if (world.rank() != 0) {
     world.send(bytes, 0);

@@ -53,6 +53,22 @@ std::optional<std::vector<BlockRange>> least_of_the_most(std::size_t blocks, std
   return cut;
 }
 
+// The block of an embedding that is the head too, and trains.
+std::optional<std::int64_t> trained_table(const std::vector<BlockCost>& costs) {
+  const auto table = std::ranges::find_if(costs, [](const BlockCost& cost) { return cost.tied > 0; });
+  if (table == costs.end() || table->trained == 0) return std::nullopt;
+  return table - costs.begin();
+}
+
+bool contains(BlockRange piece, std::int64_t block) { return piece.begin <= block && block < piece.end; }
+
+[[noreturn]] void fail_for_table(int stages) {
+  fail(
+      "the decoder's head is its embedding table, and it trains: one stage must hold both, which no such cut over {} "
+      "stages has. Take fewer stages, train LoRA in place of the decoder, or take a decoder with a head of its own",
+      stages);
+}
+
 [[noreturn]] void fail_for_memory(const std::vector<BlockRange>& pieces, int stages, const MemoryLimit& memory) {
   int worst = 0;
   double most = 0;
@@ -89,15 +105,23 @@ std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const Par
   const auto time = [&](BlockRange piece) {
     return until[static_cast<std::size_t>(piece.end)] - until[static_cast<std::size_t>(piece.begin)];
   };
+  if (!can_cut(costs, shape)) fail_for_table(shape.stages);
+  const std::optional<std::int64_t> table = trained_table(costs);
+  const auto tears = [&](int number, BlockRange piece) {
+    return table && contains(piece, *table) && number % shape.stages + 1 != shape.stages;
+  };
+  constexpr double never = std::numeric_limits<double>::infinity();
   const bool limited = memory.limit > 0, each = shape.chunks == 1;
   const auto count = static_cast<std::size_t>(shape.pieces());
-  const auto fastest = least_of_the_most(costs.size(), count, [&](int stage, BlockRange piece) {
-    const bool fits = !limited || !each || memory.bytes(stage, {piece}) <= memory.limit;
-    return fits ? time(piece) : std::numeric_limits<double>::infinity();
+  const auto fastest = least_of_the_most(costs.size(), count, [&](int number, BlockRange piece) {
+    const bool fits = !limited || !each || memory.bytes(number, {piece}) <= memory.limit;
+    return fits && !tears(number, piece) ? time(piece) : never;
   });
   if (!fastest) {
     fail_for_memory(*least_of_the_most(costs.size(), count,
-                                       [&](int stage, BlockRange piece) { return memory.bytes(stage, {piece}); }),
+                                       [&](int stage, BlockRange piece) {
+                                         return tears(stage, piece) ? never : memory.bytes(stage, {piece});
+                                       }),
                     shape.stages, memory);
   }
   for (int stage = 0; limited && stage < shape.stages; ++stage) {
@@ -108,8 +132,27 @@ std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const Par
   return *fastest;
 }
 
-std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::vector<std::string>& first_blocks,
-                                    int pieces) {
+bool can_cut(const std::vector<BlockCost>& costs, const PartitionShape& shape) {
+  const auto blocks = static_cast<std::int64_t>(costs.size());
+  if (shape.pieces() > blocks) return false;
+  const std::optional<std::int64_t> table = trained_table(costs);
+  if (!table) return true;
+  // A piece of the last stage must reach the table: every piece before and behind it has a block at least.
+  for (std::int64_t piece = shape.stages - 1; piece < shape.pieces(); piece += shape.stages) {
+    if (piece <= *table && shape.pieces() - piece <= blocks - *table) return true;
+  }
+  return false;
+}
+
+void check_tied_table(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces, int stages) {
+  const std::optional<std::int64_t> table = trained_table(costs);
+  if (!table) return;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    if (contains(pieces[i], *table) && (i + 1) % static_cast<std::size_t>(stages) != 0) fail_for_table(stages);
+  }
+}
+
+std::vector<BlockRange> cut_at(const MultimodalConfig& config, const std::vector<std::string>& first_blocks) {
   std::vector<std::string> names;
   for (const ModelBlock& block : model_blocks(config)) names.push_back(name_of(block));
   const auto blocks = static_cast<std::int64_t>(names.size());
@@ -124,6 +167,12 @@ std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::v
     cut.back().end = begin;
     cut.push_back({begin, blocks});
   }
+  return cut;
+}
+
+std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::vector<std::string>& first_blocks,
+                                    int pieces) {
+  std::vector<BlockRange> cut = cut_at(config, first_blocks);
   check(static_cast<int>(cut.size()) == pieces, "the cuts make {} pieces; stages times chunks are {}", cut.size(),
         pieces);
   return cut;

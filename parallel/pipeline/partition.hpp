@@ -33,11 +33,21 @@ struct MemoryLimit {
 // sum of squares on the way. With one chunk a stage, the fastest of the cuts that fit `memory`; with more, that cut if
 // it fits. Throws Error where there are more pieces than blocks, and where no cut fits: which stage of the cut that
 // needs least lacks how much, and what would help.
+//
+// A tied table that trains (an embedding that is the head too) must be whole on one stage, which is the last: only cuts
+// that have the embedding there are taken, and where there is none, that is the Error.
 std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const PartitionShape& shape,
                                   const MemoryLimit& memory = {});
 
+// Whether partition() finds a cut where memory does not count.
+bool can_cut(const std::vector<BlockCost>& costs, const PartitionShape& shape);
+// Throws Error where these pieces tear a tied table apart that trains.
+void check_tied_table(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces, int stages);
+
 // The pieces that begin at the blocks of these names (cut.hpp): the first may be left out, "resampler", "layers.12".
-// Throws Error for names that are none, out of order, or not as many as pieces.
+// Throws Error for names that are none, or out of order.
+std::vector<BlockRange> cut_at(const MultimodalConfig& config, const std::vector<std::string>& first_blocks);
+// The same; throws Error where they are not as many as `pieces` too.
 std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::vector<std::string>& first_blocks,
                                     int pieces);
 

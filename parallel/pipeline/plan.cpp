@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.hpp"
 #include "parallel/pipeline/simulation.hpp"
-#include "parallel/zero/optimizer.hpp"
+#include "parallel/zero/memory.hpp"
 
 namespace skymm {
 namespace {
@@ -37,25 +38,26 @@ double activation_peak(const std::vector<BlockCost>& chunks, const Schedule& sch
   return peak;
 }
 
-// What ZeRO sends in a step from each of `data` ranks that share `trained` parameters, in bytes.
-double zero_traffic(double trained, double value_bytes, int zero_stage, int data, int micro_batches) {
-  const double share = 1 - 1.0 / data;
-  switch (zero_stage) {
-    case 0:
-      return 8 * trained * share;
-    case 1:
-      return (4 + value_bytes) * trained * share;
-    case 2:
-      return (4 * micro_batches + value_bytes) * trained * share;
-    default:
-      return (4 + 2 * value_bytes) * micro_batches * trained * share;
-  }
-}
-
 std::vector<BlockCost> chunk_costs(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces) {
   std::vector<BlockCost> chunks;
   for (const BlockRange piece : pieces) chunks.push_back(piece_cost(costs, piece));
   return chunks;
+}
+
+// What ZeRO shards and moves on a rank with these chunks.
+ZeroSizes zero_sizes(const std::vector<BlockCost>& chunks, const Schedule& schedule, int stage, int data, DType dtype) {
+  ZeroSizes sizes{.dtype = dtype, .ranks = data, .micro_batches = schedule.shape.micro_batches};
+  bool has_table = false;
+  for (const BlockCost& chunk : chunks) {
+    BlockCost own = chunk;
+    if (chunk.tied > 0 && std::exchange(has_table, true)) share_table(own, chunk);
+    sizes.chunks.push_back(own.trained);
+  }
+  const std::vector<Instruction>& list = schedule.stages[static_cast<std::size_t>(stage)];
+  const auto gathers = std::ranges::count(list, Instruction::Kind::gather_weights, &Instruction::kind);
+  sizes.gathers = static_cast<int>(gathers) / schedule.shape.chunks;
+  sizes.gathered = std::min(2, schedule.shape.chunks);
+  return sizes;
 }
 
 struct Mode {
@@ -75,12 +77,14 @@ std::vector<Mode> modes_of(const GridShape& grid, std::size_t blocks) {
   return modes;
 }
 
-// Fills in what follows from grid, schedule, chunks and ZeRO stage.
-void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& costs) {
+// Fills in what follows from grid, schedule, chunks and ZeRO stage. by_hand: pieces, if they are for this shape.
+void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& costs,
+              const std::vector<BlockRange>& by_hand) {
   const int stages = plan.grid.pipeline, data = plan.grid.data;
   const int micro_batches = (input.micro_batches + data - 1) / data;
-  const Schedule schedule =
+  Schedule schedule =
       make_schedule(plan.schedule, {.stages = stages, .micro_batches = micro_batches, .chunks = plan.chunks});
+  add_zero(schedule, plan.zero_stage);
   const DType dtype = input.form.dtype;
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
     return rank_memory(costs, pieces, schedule, stage, plan.zero_stage, data, dtype);
@@ -88,21 +92,26 @@ void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& 
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
   const PartitionShape shape{stages, plan.chunks};
-  const bool by_hand = static_cast<int>(input.cuts.size()) + 1 == shape.pieces() && !input.cuts.empty();
+  const bool cut = static_cast<int>(by_hand.size()) == shape.pieces();
   try {
-    plan.pieces = by_hand ? manual_cuts(input.model, input.cuts, shape.pieces()) : partition(costs, shape, limit);
+    plan.pieces = cut ? by_hand : partition(costs, shape, limit);
+    check_tied_table(costs, plan.pieces, stages);
   } catch (const Error& error) {
     plan.problem = error.message();
-    plan.pieces = partition(costs, shape);
+    if (!cut) plan.pieces = partition(costs, shape);
+  }
+  if (!input.uneven && input.micro_batches % data != 0) {
+    plan.problem =
+        fmt::format("{} micro-batches do not divide by {} data-parallel ranks; parallel.uneven deal lets them",
+                    input.micro_batches, data);
   }
   double traffic = 0;
   for (int stage = 0; stage < stages; ++stage) {
     const std::vector<BlockRange> own = pieces_of_stage(plan.pieces, stages, stage);
     plan.stages.push_back(memory_of(stage, own));
-    double trained = 0;
-    for (const BlockCost& chunk : chunk_costs(costs, own)) trained += number(chunk.trained);
-    traffic = std::max(traffic, zero_traffic(trained, number(static_cast<std::int64_t>(size_of(dtype))),
-                                             plan.zero_stage, data, micro_batches));
+    const ZeroTraffic sent =
+        zero_traffic({.stage = plan.zero_stage}, zero_sizes(chunk_costs(costs, own), schedule, stage, data, dtype));
+    traffic = std::max(traffic, number(sent.gradients + sent.weights));
   }
   if (plan.problem.empty() && input.memory > 0 && plan.largest().total() > input.memory) {
     plan.problem = fmt::format("needs {:.0f} MiB of {:.0f}", plan.largest().total() / mib, input.memory / mib);
@@ -129,24 +138,20 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
                        const Schedule& schedule, int stage, int zero_stage, int data, DType dtype) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
-  std::int64_t largest = 0, tables = 0;  // of what trains
+  std::int64_t tables = 0;
   for (const BlockCost& chunk : chunks) {
     sum.trained += chunk.trained;
     sum.frozen += chunk.frozen;
     sum.weights += chunk.weights;
     if (chunk.tied > 0 && ++tables == 2) share_table(sum, chunk);
-    largest = std::max(largest, chunk.trained);
   }
-  const double trained = number(sum.trained), value_bytes = number(static_cast<std::int64_t>(size_of(dtype)));
-  const double shard = trained / data, chunk = number(largest);
-  const double bucket =
-      data == 1 ? 0 : std::min(number(ZeroOptions{}.bucket_bytes), trained * (zero_stage == 1 ? value_bytes : 4));
+  const ZeroMemory zero = zero_memory({.stage = zero_stage}, zero_sizes(chunks, schedule, stage, data, dtype));
+  const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
   RankMemory memory;
-  memory.weights = sum.weights;
-  if (zero_stage == 3) memory.weights += value_bytes * (shard + std::min(2 * chunk, trained) - trained);
-  memory.gradients = zero_stage < 2 ? 4 * trained : 4 * (shard + chunk);
-  memory.optimizer = 12 * (zero_stage == 0 ? trained : shard);
-  memory.communication = zero_stage == 0 ? 0 : bucket;
+  memory.weights = sum.weights - trained_weights + number(zero.weights);
+  memory.gradients = number(zero.gradients);
+  memory.optimizer = number(zero.optimizer);
+  memory.communication = number(zero.communication);
   memory.activations = activation_peak(chunks, schedule, stage);
   return memory;
 }
@@ -155,16 +160,23 @@ std::vector<Plan> plan(const PlanInput& input) {
   check(input.ranks > 0 && input.micro_batches > 0, "a plan needs ranks and micro-batches; got {} and {}", input.ranks,
         input.micro_batches);
   const std::vector<BlockCost> costs = block_costs(input.model, input.micro_batch, input.form);
+  const std::vector<BlockRange> by_hand =
+      input.cuts.empty() ? std::vector<BlockRange>() : cut_at(input.model, input.cuts);
+  bool used = by_hand.empty();
   std::vector<Plan> plans;
   for (const GridShape& grid : grids_of(input.ranks, static_cast<int>(costs.size()))) {
     for (const Mode& mode : modes_of(grid, costs.size())) {
+      const PartitionShape shape{grid.pipeline, mode.chunks};
+      if (!can_cut(costs, shape)) continue;
+      used = used || static_cast<int>(by_hand.size()) == shape.pieces();
       for (int zero_stage = 0; zero_stage <= (grid.data > 1 ? 3 : 0); ++zero_stage) {
         Plan candidate{.grid = grid, .schedule = mode.schedule, .chunks = mode.chunks, .zero_stage = zero_stage};
-        complete(candidate, input, costs);
+        complete(candidate, input, costs, by_hand);
         plans.push_back(std::move(candidate));
       }
     }
   }
+  check(used, "the cuts make {} pieces of the model, as no grid of {} ranks has them", by_hand.size(), input.ranks);
   std::ranges::stable_sort(plans, [](const Plan& a, const Plan& b) {
     if (a.problem.empty() != b.problem.empty()) return a.problem.empty();
     if (!a.problem.empty()) return a.largest().total() < b.largest().total();

@@ -19,7 +19,8 @@ struct PlanInput {
   double memory = 0;              // bytes of a rank; 0: no limit
   double operations = 1e11;       // floating-point operations a second that a rank does
   double bandwidth = 1e9;         // bytes a second from rank to rank
-  std::vector<std::string> cuts;  // blocks where pieces begin (manual_cuts), for grids with as many; none: balanced
+  bool uneven = false;            // whether ranks may have micro-batches of fewer samples than others
+  std::vector<std::string> cuts;  // blocks where pieces begin (cut_at), for grids with as many; none: balanced
 };
 
 // The most bytes of a rank at once, by purpose (core/memory.hpp).
@@ -50,12 +51,14 @@ struct Plan {
 //   optimizer      f32 masters and two moments
 //   communication  buckets of ZeRO
 //
-// ZeRO shards over `data` ranks. What libraries need for themselves, and the samples that the loader holds, are extra.
+// ZeRO shards over `data` ranks, as parallel/zero/memory.hpp says; `schedule` has its instructions (add_zero). What
+// libraries need for themselves, and the samples that the loader holds, are extra.
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
                        const Schedule& schedule, int stage, int zero_stage, int data, DType dtype);
 
 // Every grid of so many ranks with every schedule and ZeRO stage that differs there: those that fit first, the fastest
-// first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends.
+// first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends. Throws Error where `cuts`
+// name no blocks, or fit no grid.
 std::vector<Plan> plan(const PlanInput& input);
 
 // A line a plan, `most` at most.

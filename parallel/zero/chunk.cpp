@@ -171,8 +171,13 @@ void ZeroChunk::reduce_next_bucket() {
   const Bucket& bucket = layout_.buckets[next_bucket_++];
   reductions_.make_room();
   if (stage_ >= 2) {
-    const Tensor whole = gradients_of(bucket), part = part_of(whole, bucket);
-    reductions_.push(data_.ireduce_scatter(whole, part), whole, part, shard_of(gradients_, bucket));
+    const Tensor whole = gradients_of(bucket), shard = shard_of(gradients_, bucket);
+    if (data_.size() == 1) {
+      shard.add(whole);
+      return;
+    }
+    const Tensor parts = buffer(bucket.size, DType::f32);
+    reductions_.push(data_.iall_to_all(whole, parts), whole, parts, shard);
     return;
   }
   const std::int64_t begin = bucket.shard_at * layout_.ranks;

@@ -37,7 +37,8 @@ ZeroMemory zero_memory(const ZeroOptions& zero, const ZeroSizes& sizes) {
   }
   if (zero.stage >= 2) {
     memory.gradients = memory.gradients / n + gradient_bytes * chunk;
-    memory.communication = gradient_bytes * std::min(all, under_way * bucket);
+    const std::int64_t both_ways = n > 1 ? 2 : 1;
+    memory.communication = gradient_bytes * both_ways * std::min(all, under_way * bucket);
   }
   if (zero.stage == 3) {
     memory.weights = memory.weights / n + width * largest(sizes, sizes.gathered);

@@ -5,8 +5,8 @@
 //            weights        gradients      states    buffer       sent a step, and as much received
 //   stage 0  w P            4 P            12 P      -            8 P          (n - 1) / n
 //   stage 1  w P            4 P            12 P / n  2 w b        (4 + w) P     (n - 1) / n
-//   stage 2  w P            4 P / n + 4 C  12 P / n  16 b         (4 M + w) P   (n - 1) / n
-//   stage 3  w P / n + w C  4 P / n + 4 C  12 P / n  16 b or w C  (4 M + w G) P (n - 1) / n
+//   stage 2  w P            4 P / n + 4 C  12 P / n  32 b         (4 M + w) P   (n - 1) / n
+//   stage 3  w P / n + w C  4 P / n + 4 C  12 P / n  32 b or w C  (4 M + w G) P (n - 1) / n
 //
 // 16 b is 4 b for each of the sums under way at once (Reductions::most); without overlap there is one. Buffers are
 // never more than what trains.

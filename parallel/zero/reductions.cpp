@@ -9,8 +9,8 @@ void Reductions::make_room() {
   while (under_way_.size() >= most) finish_oldest();
 }
 
-void Reductions::push(Handle handle, Tensor whole, Tensor part, Tensor sum) {
-  under_way_.push_back({std::move(handle), std::move(whole), std::move(part), std::move(sum)});
+void Reductions::push(Handle handle, Tensor kept, Tensor parts, Tensor sum) {
+  under_way_.push_back({std::move(handle), std::move(kept), std::move(parts), std::move(sum)});
   if (!overlap_) finish();
 }
 
@@ -21,7 +21,10 @@ void Reductions::finish() {
 void Reductions::finish_oldest() {
   UnderWay& oldest = under_way_.front();
   oldest.handle.wait();
-  if (oldest.sum.defined()) oldest.sum.add(oldest.part);
+  const std::int64_t size = oldest.sum.defined() ? oldest.sum.numel() : 0;
+  for (std::int64_t at = 0; size > 0 && at < oldest.parts.numel(); at += size) {
+    oldest.sum.add(oldest.parts.slice(0, at, at + size));
+  }
   under_way_.pop_front();
 }
 

@@ -1,5 +1,6 @@
 // Sums of gradients under way between ranks. They end in the order in which they began, whatever arrives first, so that
-// what is added up from them is the same to the bit, overlapped or not.
+// what is added up from them is the same to the bit, overlapped or not. The micro-batches of all ranks are then added
+// one after the other, in the order in which one rank alone would have them.
 #pragma once
 
 #include <cstddef>
@@ -21,15 +22,15 @@ class Reductions {
   // Call before the buffers of another are taken: ends what is complete, and awaits the oldest where there are too
   // many.
   void make_room();
-  // part: this rank's part of the sum, which is added to `sum` at the end; without `sum` it stays where it is. `whole`
-  // is what `part` lies in, kept until then.
-  void push(Handle handle, Tensor whole, Tensor part = {}, Tensor sum = {});
+  // kept: what is sent, until the end. parts: what came of each rank, one after the other, added to `sum` at the end in
+  // this order; without them the sums are where they belong already.
+  void push(Handle handle, Tensor kept, Tensor parts = {}, Tensor sum = {});
   void finish();  // all
 
  private:
   struct UnderWay {
     Handle handle;
-    Tensor whole, part, sum;
+    Tensor kept, parts, sum;
   };
   void finish_oldest();
 

@@ -1,7 +1,7 @@
 // Training is the same on every grid: 20 steps of a tiny model, on samples with and without pictures, by every schedule
 // and ZeRO stage, against one rank alone.
 //
-// Pairs of settings by default; SKYMM_ALL_GRIDS=1 in the environment runs every combination.
+// Pairs of settings by default; SKYMM_ALL_GRIDS=1 in the environment runs every combination, as tests/run --full does.
 #include <unistd.h>
 
 #include <cstdio>
@@ -28,14 +28,18 @@ constexpr float epsilon = 1e-5F;
 constexpr const char* key_bias = "resampler.attn.in_proj_bias";
 
 struct Trained {
-  std::vector<double> losses;
+  std::vector<double> losses, validation_losses;
   std::string bytes;  // of trained.safetensors
   std::map<std::string, testing::Values> weights;
   testing::Values key_bias;
 };
 
 Trained read_trained(const std::string& run_dir) {
-  Trained trained{testing::losses_of(run_dir), read_file(run_dir + "/trained.safetensors"), {}, {}};
+  Trained trained{testing::losses_of(run_dir),
+                  testing::losses_of(run_dir, "validation loss"),
+                  read_file(run_dir + "/trained.safetensors"),
+                  {},
+                  {}};
   const SafetensorsReader file(run_dir + "/trained.safetensors");
   for (const WeightEntry& entry : file.entries()) {
     const std::string& name = entry.name;
@@ -52,6 +56,7 @@ Trained read_trained(const std::string& run_dir) {
 
 void expect_same(const Trained& trained, const Trained& reference, double largest_step) {
   EXPECT_LE(testing::relative_error(trained.losses, reference.losses), 1e-5);
+  EXPECT_LE(testing::relative_error(trained.validation_losses, reference.validation_losses), 1e-5);
   ASSERT_EQ(trained.weights.size(), reference.weights.size());
   for (const auto& [name, weight] : reference.weights) {
     ASSERT_TRUE(trained.weights.contains(name)) << name;
@@ -106,6 +111,7 @@ TEST_F(GridTraining, IsTheSameOnAnyGrid) {
     train(alone, "alone", {{1, 1}, "1f1b"});
     reference = read_trained(dir_ + "/alone");
     ASSERT_EQ(reference.losses.size(), 20U);
+    ASSERT_EQ(reference.validation_losses.size(), 2U);
     ASSERT_FALSE(reference.weights.empty());
   }
   const std::vector<testing::GridCase> all = testing::all_grid_cases(ranks().size(), 8);
@@ -140,4 +146,4 @@ TEST_F(GridTraining, ARunOnTheSameGridRepeatsBitByBit) {
 }  // namespace
 }  // namespace skymm
 
-int main(int argc, char** argv) { return skymm::testing::run_mpi_tests(argc, argv); }
+int main(int argc, char** argv) { return skymm::testing::run_mpi_tests(argc, argv, 1); }

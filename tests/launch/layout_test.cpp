@@ -42,7 +42,9 @@ TEST(Layout, PiecesCoverTheModelInOrder) {
 TEST(Layout, MicroBatchesFollowFromTheGlobalBatchAndAreAsManyOnEveryRank) {
   EXPECT_EQ(layout_of(on_pipeline(1), 1).training.shape.micro_batches, 4);
   EXPECT_EQ(layout_of(on_pipeline(2), 4).training.shape.micro_batches, 2);
-  EXPECT_EQ(layout_of(on_pipeline(1), 3).training.shape.micro_batches, 2);  // 6 micro-batches of 2
+  TrainConfig uneven = on_pipeline(1);
+  uneven.parallel.uneven = "deal";
+  EXPECT_EQ(layout_of(uneven, 3).training.shape.micro_batches, 2);  // 6 micro-batches of 2
   EXPECT_EQ(layout_of(on_pipeline(2), 4).validation.shape.micro_batches, 2);
 }
 
@@ -62,6 +64,24 @@ TEST(Layout, WhatDoesNotFitIsSaidBeforeAnythingIsLoaded) {
   EXPECT_THAT(error_of([] { layout_of(on_pipeline(2), 3); }), HasSubstr("3 x 1, 1 x 3"));
   EXPECT_THAT(error_of([] { layout_of(on_pipeline(99), 99); }), HasSubstr("longer than the model"));
   EXPECT_THAT(error_of([] { layout_of(on_pipeline(1), 16); }), HasSubstr("no sample for each of 16"));
+  EXPECT_THAT(error_of([] { layout_of(on_pipeline(1), 3); }), HasSubstr("12 is not a multiple of 9"));
+  EXPECT_THAT(error_of([] { layout_of(on_pipeline(1), 3); }), HasSubstr("take 9 or 18"));
+  EXPECT_THAT(error_of([] { layout_of(on_pipeline(1), 8); }), HasSubstr("take 24"));
+}
+
+// pico's head is its embedding table. Where that trains, the last stage has to have both.
+TEST(Layout, ATableThatTrainsIsNotTornApart) {
+  TrainConfig config = on_pipeline(2);
+  config.model.train = {"resampler", "decoder"};
+  const MultimodalConfig model = model_config(config, 512);
+  ASSERT_TRUE(model.decoder.tied);
+  const BlockRange last = layout_of(config, 2).pieces[1];
+  EXPECT_LE(last.begin, first_block(model, BlockKind::embedding));
+  config.parallel.cuts = {"layers.1"};
+  EXPECT_THAT(error_of([&] { layout_of(config, 2); }), HasSubstr("one stage must hold both"));
+  config.parallel.cuts = {};
+  config.parallel.pipeline = static_cast<int>(first_block(model, BlockKind::embedding)) + 2;
+  EXPECT_THAT(error_of([&] { layout_of(config, config.parallel.pipeline); }), HasSubstr("Take fewer stages"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -116,19 +117,67 @@ TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
   if (ranks().rank() == 0) std::filesystem::remove_all(dir);
 }
 
+// What Perfetto and chrome://tracing ask of a trace in the Trace Event Format: an array of objects; "M" names a
+// process; "X" has a name, a category, a time and a duration in microseconds, a process and a thread, and the spans of
+// one thread lie inside each other or apart.
+void expect_well_formed(const nlohmann::json& events, int processes) {
+  ASSERT_TRUE(events.is_array());
+  std::set<int> named, seen;
+  std::map<std::pair<int, int>, std::vector<std::pair<double, double>>> threads;  // begin, end; microseconds
+  for (const auto& event : events) {
+    ASSERT_TRUE(event.at("ph").is_string() && event.at("name").is_string() && event.at("pid").is_number_integer());
+    const int process = event.at("pid");
+    if (event.at("ph") == "M") {
+      EXPECT_EQ(event.at("name"), "process_name");
+      EXPECT_TRUE(event.at("args").at("name").is_string());
+      EXPECT_TRUE(named.insert(process).second) << "process " << process << " is named twice";
+      continue;
+    }
+    EXPECT_EQ(event.at("ph"), "X");
+    ASSERT_TRUE(event.at("cat").is_string() && event.at("tid").is_number_integer());
+    ASSERT_TRUE(event.at("ts").is_number() && event.at("dur").is_number());
+    const double begin = event.at("ts"), duration = event.at("dur");
+    EXPECT_GE(begin, 0);
+    EXPECT_GE(duration, 0);
+    EXPECT_LT(begin, 3.6e9);  // since the job's start, not since 1970: a double keeps its nanoseconds
+    seen.insert(process);
+    threads[{process, event.at("tid")}].emplace_back(begin, begin + duration);
+  }
+  EXPECT_EQ(static_cast<int>(named.size()), processes);
+  EXPECT_EQ(seen, named);
+  for (auto& [thread, spans] : threads) {
+    std::ranges::sort(spans, [](const auto& a, const auto& b) {
+      return std::pair(a.first, -a.second) < std::pair(b.first, -b.second);
+    });
+    std::vector<double> open;  // ends of the spans around
+    for (const auto& [begin, end] : spans) {
+      while (!open.empty() && open.back() <= begin + 1e-4) open.pop_back();
+      EXPECT_TRUE(open.empty() || end <= open.back() + 1e-4) << "a span of rank " << thread.first << " ends outside";
+      open.push_back(end);
+    }
+  }
+}
+
 TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
   const std::string dir = shared_folder() + "_trace";
-  if (ranks().rank() == 0) std::filesystem::create_directories(dir);
+  if (ranks().rank() == 0) {
+    TrainConfig config = testing::tiny_training(dir);
+    config.train.steps = 2;
+    config.parallel.pipeline = ranks().size();
+    write_file(dir + "/train.ini", to_ini(config));
+  }
   ranks().barrier();
   enable_trace();
-  { const TraceSpan span("something"); }
+  Trainer(*parse_config({"--config", dir + "/train.ini"}), ranks()).run();
   write_trace(ranks(), dir + "/trace.json");
   if (ranks().rank() == 0) {
-    std::set<int> processes;
-    for (const auto& event : nlohmann::json::parse(read_file(dir + "/trace.json"))) {
-      if (event.at("name") == "something") processes.insert(event.at("pid").get<int>());
+    const nlohmann::json events = nlohmann::json::parse(read_file(dir + "/trace.json"));
+    expect_well_formed(events, ranks().size());
+    std::map<std::string, std::set<int>> processes;
+    for (const auto& event : events) processes[event.at("name")].insert(event.at("pid").get<int>());
+    for (const char* name : {"step", "forward", "backward", "optimizer"}) {
+      EXPECT_EQ(static_cast<int>(processes[name].size()), ranks().size()) << name;
     }
-    EXPECT_EQ(static_cast<int>(processes.size()), ranks().size());
     std::filesystem::remove_all(dir);
   }
 }

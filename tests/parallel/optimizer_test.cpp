@@ -238,8 +238,8 @@ TEST(ZeroMemory, IsWhatTheTableSays) {
   EXPECT_EQ(memory(1).communication, 2 * 200);
   EXPECT_EQ(memory(2).gradients, 12000 + 24000);
   EXPECT_EQ(memory(2).weights, 18000);
-  EXPECT_EQ(memory(2).communication, 4 * 400);
-  EXPECT_EQ(memory(2, false).communication, 400);
+  EXPECT_EQ(memory(2).communication, 2 * 4 * 400);
+  EXPECT_EQ(memory(2, false).communication, 2 * 400);
   EXPECT_EQ(memory(3).weights, 6000 + 12000);
   EXPECT_EQ(memory(3).communication, 12000);
   const auto traffic = [&](int stage) { return zero_traffic({.stage = stage}, sizes); };

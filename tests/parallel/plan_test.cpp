@@ -1,6 +1,7 @@
 // Plans, held against runs: bytes by purpose within a tenth of what the allocator counts.
 #include "parallel/pipeline/plan.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include "core/error.hpp"
@@ -197,6 +198,45 @@ TEST(Plan, GridsThatFitComeFirstAndSoDoFastOnes) {
       EXPECT_EQ(candidate.pieces[0].end, first_block(config, BlockKind::resampler));
     }
   }
+}
+
+TEST(Plan, RefusesCutsThatNoGridHas) {
+  PlanInput input{.model = config_of("vit-pico", "pico"), .micro_batch = counts, .micro_batches = 4, .ranks = 2};
+  const auto message = [&](std::vector<std::string> cuts) {
+    input.cuts = std::move(cuts);
+    try {
+      plan(input);
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return std::string("no error");
+  };
+  EXPECT_EQ(message({"resampler"}), "no error");
+  EXPECT_THAT(message({"resamplre"}), ::testing::HasSubstr("no block 'resamplre'"));
+  EXPECT_THAT(message({"vision.1", "resampler"}), ::testing::HasSubstr("3 pieces of the model, as no grid of 2 ranks"));
+}
+
+TEST(Plan, LeavesOutGridsThatWouldTearATrainedTableApart) {
+  MultimodalConfig config = config_of("vit-pico", "nano");
+  config.vision.reset();
+  config.lora.rank = 0;
+  config.trainable = {.resampler = false, .decoder = true};
+  ASSERT_TRUE(config.decoder.tied);
+  for (const Plan& candidate : plan({.model = config, .micro_batch = counts, .micro_batches = 4, .ranks = 2})) {
+    EXPECT_EQ(candidate.grid.pipeline, 1);
+  }
+}
+
+TEST(Plan, GridsThatABatchDoesNotDivideByHaveAProblem) {
+  PlanInput input{.model = config_of("vit-pico", "pico"), .micro_batch = counts, .micro_batches = 3, .ranks = 2};
+  const auto problems = [&] {
+    return std::ranges::count_if(plan(input), [](const Plan& one) {
+      return one.grid.data == 2 && one.problem.find("do not divide by 2") != std::string::npos;
+    });
+  };
+  EXPECT_EQ(problems(), 4);  // at each ZeRO stage
+  input.uneven = true;
+  EXPECT_EQ(problems(), 0);
 }
 
 }  // namespace

@@ -139,6 +139,31 @@ TEST(Zero, RunsRepeatToTheBit) {
   }
 }
 
+// Micro-batch m of rank r is the one that a rank alone has in place m * ranks + r.
+TEST(Zero, StagesTwoAndThreeAddInTheOrderOfOneRank) {
+  constexpr OptimizerOptions no_clipping{.weight_decay = 0.1F, .clip_norm = 0};
+  SingleCommunicator one;
+  ScatteredWeights alone_weights(DType::f32);
+  Optimizer alone(alone_weights.all(), no_clipping, one);
+  for (int step = 0; step < 3; ++step) {
+    for (int micro_batch = 0; micro_batch < micro_batches; ++micro_batch) {
+      for (int rank = 0; rank < ranks().size(); ++rank) {
+        for (std::size_t chunk = 0; chunk < 2; ++chunk) alone_weights.add_gradients(chunk, step, rank, micro_batch);
+      }
+    }
+    alone.step(0.01F, tokens);
+  }
+  const std::vector<WholeState> expected = whole_states(alone);
+  for (const int stage : {2, 3}) {
+    SCOPED_TRACE(stage);
+    ScatteredWeights weights(DType::f32);
+    Optimizer optimizer(weights.chunks(), no_clipping, {stage, 100}, ranks(), ranks());
+    for (int step = 0; step < 3; ++step) train_step(optimizer, weights, step, ranks().rank());
+    const std::vector<WholeState> states = whole_states(optimizer);
+    if (ranks().rank() == 0) expect_close(states, expected, 0);
+  }
+}
+
 // Each rank completes its gradients in an order of its own, or leaves some to reduce_gradients(), as ranks do whose
 // samples differ; the sums begin early or late, and are the same.
 TEST(Zero, OverlapChangesNoBit) {

@@ -34,12 +34,12 @@ class Progress final : public ::testing::EmptyTestEventListener {
   }
 };
 
-// A failure on any rank fails the job.
-inline int run_mpi_tests(int argc, char** argv) {
+// A failure on any rank fails the job. least: ranks that make sense.
+inline int run_mpi_tests(int argc, char** argv, int least = 2) {
   ::testing::InitGoogleTest(&argc, argv);
-  return run_ranks([] {
+  return run_ranks([least] {
     world_of_tests() = world();
-    check(ranks().size() > 1, "this test needs several ranks; run it by tests/support/mpirun 2 BINARY");
+    check(ranks().size() >= least, "this test needs {} ranks; run it by tests/support/mpirun {} BINARY", least, least);
     auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());
     listeners.Append(new Progress);

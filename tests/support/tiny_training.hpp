@@ -39,15 +39,17 @@ inline TrainConfig tiny_training(const std::string& dir) {
   config.train.micro_batch = 3;
   config.train.learning_rate = 5e-3F;
   config.train.warmup_steps = 2;
+  config.parallel.uneven = "deal";  // any number of ranks can have it
   return config;
 }
 
-inline std::vector<double> losses_of(const std::string& run_dir) {
+// name: of the loss, "loss" or "validation loss".
+inline std::vector<double> losses_of(const std::string& run_dir, const std::string& name = "loss") {
   std::vector<double> losses;
   std::istringstream lines(read_file(run_dir + "/metrics.jsonl"));
   for (std::string line; std::getline(lines, line);) {
     const nlohmann::json entry = nlohmann::json::parse(line);
-    if (entry.contains("loss")) losses.push_back(entry.at("loss"));
+    if (entry.contains(name)) losses.push_back(entry.at(name));
   }
   return losses;
 }
