@@ -4,6 +4,8 @@
 #include <omp.h>
 
 #include <cmath>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "bench/peak.hpp"
@@ -46,6 +48,31 @@ void linear(benchmark::State& state, Pass pass, DType dtype, Packing packing) {
     if (pass == Pass::weight_gradient) k.linear_weight_gradient(dy, x, dw, 1e-6F);
   }
   report(state, 2.0 * static_cast<double>(tokens * in * out), dtype);
+}
+
+// Frozen weights of a 13B decoder, in bf16 as they compute and in few bits. Compare rows of one run.
+void frozen(benchmark::State& state, Pass pass, const std::optional<Quantization>& how) {
+  const std::int64_t tokens = state.range(0), in = state.range(1), out = state.range(2);
+  Kernels& k = kernels(cpu());
+  const Tensor x = normal({tokens, in}, DType::bf16), dy = normal({tokens, out}, DType::bf16);
+  LinearWeightPtr w;
+  {
+    const Tensor plain = normal({out, in}, DType::bf16);
+    if (how) {
+      const std::vector<QuantizedTensor> parts{QuantizedTensor::empty(plain.shape(), *how)};
+      k.quantize(plain, parts[0]);
+      w = k.make_linear_weight(parts, DType::bf16);
+    } else {
+      w = k.make_linear_weight(plain, Packing::both);
+    }
+  }
+  for (auto _ : state) {
+    pass == Pass::forward ? k.linear(x, *w, Tensor(), Activation::none, dy) : k.linear_input_gradient(dy, *w, x);
+  }
+  report(state, 2.0 * static_cast<double>(tokens * in * out), DType::bf16);
+  const double passes = pass == Pass::forward && !how ? 0.5 : 1.0;  // the second packed copy is not read
+  state.counters["GB/s"] = benchmark::Counter(static_cast<double>(w->bytes()) * passes * 1e-9,
+                                              benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void attention(benchmark::State& state, bool backward, DType dtype, bool causal) {
@@ -98,6 +125,26 @@ void register_linear() {
   }
 }
 
+void register_frozen() {
+  const std::vector<std::pair<const char*, std::optional<Quantization>>> formats = {
+      {"bf16", std::nullopt},
+      {"int8", Quantization{QuantizedFormat::int8, false}},
+      {"nf4", Quantization{QuantizedFormat::nf4, false}},
+      {"nf4-double", Quantization{QuantizedFormat::nf4, true}}};
+  for (const Pass pass : {Pass::forward, Pass::input_gradient}) {
+    for (const auto& [format, how] : formats) {
+      const std::string name =
+          fmt::format("frozen/{}/{}", pass == Pass::forward ? "forward" : "input_gradient", format);
+      auto* entry = benchmark::RegisterBenchmark(name.c_str(), frozen, pass, how);
+      for (const std::int64_t tokens : {1, 8, 128, 512}) {
+        if (pass == Pass::input_gradient && tokens < 128) continue;
+        for (const std::int64_t out : {5120, 13824}) entry->Args({tokens, 5120, out});
+      }
+      entry->ArgNames({"tokens", "in", "out"})->UseRealTime();
+    }
+  }
+}
+
 void register_attention() {
   for (const DType dtype : {DType::bf16, DType::f32}) {
     for (const bool backward : {false, true}) {
@@ -129,6 +176,7 @@ int main(int argc, char** argv) {
              skymm::bench::peak(skymm::DType::f32) * 1e-9, skymm::bench::peak_flops_bf16(threads) * 1e-9,
              skymm::bench::read_bandwidth(threads) * 1e-9, skymm::bench::copy_bandwidth(threads) * 1e-9);
   skymm::bench::register_linear();
+  skymm::bench::register_frozen();
   skymm::bench::register_attention();
   benchmark::RunSpecifiedBenchmarks();
   return 0;

@@ -2,19 +2,23 @@
 // AdamW, the work of bench/peers. Prints one line of JSON.
 //
 //   OMP_NUM_THREADS=2 bench_step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
-//                          [--packing none|forward|both] [--recompute 0|1] [--trace FILE]
-// cpu_tokens_per_s counts the processor time of the threads, not the wall clock: on a machine that others use too it
-// says what an idle one would do (with OMP_WAIT_POLICY=passive, so that waiting costs nothing).
+//                          [--packing none|forward|both] [--format dtype|int8|nf4|nf4-double] [--recompute 0|1]
+//                          [--trace FILE]
+// --steps 0 times the first step alone. cpu_tokens_per_s and cpu_gflops count the processor time of the threads, not
+// the wall clock: on a machine that others use too they say what an idle one would do (with OMP_WAIT_POLICY=passive, so
+// that waiting costs nothing).
 #include <fmt/format.h>
 #include <omp.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +46,12 @@ MultimodalConfig config_of(Options& options) {
   const std::map<std::string, Packing> packings{
       {"none", Packing::none}, {"forward", Packing::forward}, {"both", Packing::both}};
   config.packing = packings.at(options["packing"]);
+  const std::map<std::string, std::optional<Quantization>> formats{
+      {"dtype", std::nullopt},
+      {"int8", Quantization{QuantizedFormat::int8, false}},
+      {"nf4", Quantization{QuantizedFormat::nf4, false}},
+      {"nf4-double", Quantization{QuantizedFormat::nf4, true}}};
+  config.quantization = formats.at(options["format"]);
   config.recompute = options["recompute"] == "1" ? Recompute::full : Recompute::none;
   return config;
 }
@@ -77,6 +87,31 @@ Batch batch_of(const MultimodalConfig& config, std::int64_t samples, DType dtype
           .pixels = Tensor::from(pixels, {samples, 3, side, side}).to(dtype),
           .row_ids = Tensor::from(row_ids, {static_cast<std::int64_t>(tokens.size()), 2}),
           .training = true};
+}
+
+// Random codes in place of random weights in few bits: a 13B model has its memory and its speed within seconds. Values
+// are of deviation 1 / sqrt(in), as initialize() makes them.
+void fill_codes(const QuantizedTensor& w) {
+  RandomStream random(1);
+  std::vector<std::uint8_t> pattern(8191);
+  for (std::uint8_t& byte : pattern) byte = static_cast<std::uint8_t>(random.next());
+  auto* codes = static_cast<std::uint8_t*>(w.codes.raw());
+  const auto bytes = static_cast<std::int64_t>(w.codes.bytes());
+#pragma omp parallel for
+  for (std::int64_t i = 0; i < bytes; ++i) codes[i] = pattern[static_cast<std::size_t>(i) % pattern.size()];
+  const double deviation = w.format == QuantizedFormat::nf4 ? 0.55 : 73.6;  // of evenly drawn codes' values
+  const double scale = 1 / (deviation * std::sqrt(static_cast<double>(w.columns())));
+  w.scales.fill(w.is_double() ? 0 : scale);
+  if (!w.is_double()) return;
+  w.scale_steps.fill(0);
+  w.scale_offset.fill(scale);
+}
+
+void fill_weights(Module& model) {
+  for (const NamedParameter& entry : all_parameters(model)) {
+    const QuantizedTensor& codes = entry.parameter->quantized;
+    codes.defined() ? fill_codes(codes) : initialize(entry.name, *entry.parameter, 1);
+  }
 }
 
 // One flat gradient buffer and f32 masters, as parallel/optimizer has them.
@@ -158,7 +193,7 @@ int run(Options options) {
   const MultimodalConfig config = config_of(options);
   const std::int64_t samples = std::stoll(options["batch"]), steps = std::stoll(options["steps"]);
   Multimodal model(config, dtype, cpu());
-  initialize(model, 1);
+  fill_weights(model);
   model.freeze();
   cpu().allocator().trim();
   Optimizer optimizer(model);
@@ -166,8 +201,9 @@ int run(Options options) {
   if (!options["trace"].empty()) enable_trace();
 
   double loss = 0;
-  run_step(model, optimizer, batch, 1, loss);  // warm-up
   std::vector<Times> times;
+  const Times first = run_step(model, optimizer, batch, 1, loss);  // warm-up, unless it is the only one
+  if (steps == 0) times.push_back(first);
   for (std::int64_t i = 0; i < steps; ++i) times.push_back(run_step(model, optimizer, batch, i + 2, loss));
   const auto middle = [&](auto member) {
     std::vector<double> values;
@@ -182,19 +218,23 @@ int run(Options options) {
                                            .images = samples,
                                            .resampled = samples,
                                            .mean_length = text_tokens + visual_tokens});
+  const double rate = omp_get_max_threads() / middle([](const Times& t) { return t.cpu; });  // by processor time
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   fmt::print(
-      "{{\"decoder\": \"{}\", \"vision\": \"{}\", \"dtype\": \"{}\", \"threads\": {}, \"batch\": {}, "
+      "{{\"decoder\": \"{}\", \"vision\": \"{}\", \"dtype\": \"{}\", \"format\": \"{}\", \"threads\": {}, \"batch\": "
+      "{}, "
       "\"step_ms\": {:.0f}, \"best_ms\": {:.0f}, \"vision_ms\": {:.0f}, \"forward_ms\": {:.0f}, "
       "\"backward_ms\": {:.0f}, \"optimizer_ms\": {:.0f}, \"tokens_per_s\": {:.1f}, \"best_tokens_per_s\": {:.1f}, "
-      "\"cpu_tokens_per_s\": {:.1f}, \"gflops\": {:.1f}, \"gflop\": {:.0f}, \"peak_rss_gb\": {:.2f}, \"loss\": "
+      "\"cpu_tokens_per_s\": {:.1f}, \"gflops\": {:.1f}, \"cpu_gflops\": {:.1f}, \"gflop\": {:.0f}, \"peak_rss_gb\": "
+      "{:.2f}, \"loss\": "
       "{:.3f}}}\n",
-      options["decoder"], options["vision"], options["dtype"], omp_get_max_threads(), samples, 1e3 * step, 1e3 * best,
-      1e3 * middle([](const Times& t) { return t.vision; }), 1e3 * middle([](const Times& t) { return t.forward; }),
-      1e3 * middle([](const Times& t) { return t.backward; }), 1e3 * middle([](const Times& t) { return t.optimizer; }),
-      tokens / step, tokens / best, tokens * omp_get_max_threads() / middle([](const Times& t) { return t.cpu; }),
-      cost.total() / step / 1e9, cost.total() / 1e9, static_cast<double>(usage.ru_maxrss) / 1e6, loss);
+      options["decoder"], options["vision"], options["dtype"], options["format"], omp_get_max_threads(), samples,
+      1e3 * step, 1e3 * best, 1e3 * middle([](const Times& t) { return t.vision; }),
+      1e3 * middle([](const Times& t) { return t.forward; }), 1e3 * middle([](const Times& t) { return t.backward; }),
+      1e3 * middle([](const Times& t) { return t.optimizer; }), tokens / step, tokens / best, tokens * rate,
+      cost.total() / step / 1e9, cost.total() / 1e9 * rate, cost.total() / 1e9,
+      static_cast<double>(usage.ru_maxrss) / 1e6, loss);
   fmt::print(stderr, "{}", cpu().allocator().report());
   if (!options["trace"].empty()) std::ofstream(options["trace"]) << "[" << trace_events() << "]\n";
   return 0;
@@ -205,7 +245,8 @@ int run(Options options) {
 
 int main(int argc, char** argv) {
   skymm::Options options{{"dtype", "bf16"}, {"decoder", "smollm2-135m"}, {"vision", "vit-b16"}, {"batch", "4"},
-                         {"steps", "7"},    {"packing", "both"},         {"recompute", "0"},    {"trace", ""}};
+                         {"steps", "7"},    {"packing", "both"},         {"format", "dtype"},   {"recompute", "0"},
+                         {"trace", ""}};
   try {
     for (int i = 1; i < argc; i += 2) {
       const std::string name = std::string(argv[i]).substr(std::min<std::size_t>(2, std::string(argv[i]).size()));

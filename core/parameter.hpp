@@ -5,18 +5,21 @@
 #include <string>
 #include <vector>
 
+#include "core/quantized_tensor.hpp"
 #include "core/tensor.hpp"
 
 namespace skymm {
 
 // value is in the compute dtype. A trainable parameter also gathers a gradient, f32, of the same shape: every backward
-// adds to it. A frozen one whose layer keeps it in another form (packed, quantised) may have no value; shape stays.
+// adds to it. A frozen one whose layer keeps it in another form may have no value, but its shape stays: a quantised one
+// has its codes in `quantized`, a packed one nothing here.
 struct Parameter {
   Parameter() = default;
   explicit Parameter(const Shape& s) : shape(s) {}
 
   Shape shape;
   Tensor value;
+  QuantizedTensor quantized;
   Tensor gradient;
   bool trainable = false;
 

@@ -7,6 +7,7 @@
 
 #include "core/error.hpp"
 #include "io/hash.hpp"
+#include "io/weights/quantized.hpp"
 #include "launch/pretrained.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
@@ -19,7 +20,7 @@ void describe_whole(Assembly& assembly, Communicator& pipeline) {
   std::string mine;
   for (const NamedParameter& entry : all_parameters(*assembly.model)) {
     const Parameter& p = *entry.parameter;
-    const std::uint64_t hash = p.trainable ? 0 : content_hash({{entry.name, p.value}});
+    const std::uint64_t hash = p.trainable ? 0 : content_hash(stored_tensors(entry.name, p));
     mine += fmt::format("{} {} {} {}\n", entry.name, p.shape.numel(), p.trainable ? 1 : 0, hash);
   }
   std::vector<TableEntry> entries;
@@ -53,6 +54,8 @@ MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretr
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
   model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
   if (!trains("lora")) model.lora.rank = 0;
+  if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
+  if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
   return model;
 }
 

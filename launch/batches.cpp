@@ -10,9 +10,9 @@ Tensor indices(const std::vector<std::int32_t>& values) {
 }  // namespace
 
 Tensor to_pixels(const std::vector<float>& pixels, int size, DType dtype) {
+  if (pixels.empty()) return {};  // then there may be no size either: a model of text alone
   const std::int64_t per_image = std::int64_t{3} * size * size;
   const auto images = static_cast<std::int64_t>(pixels.size()) / per_image;
-  if (images == 0) return {};
   return Tensor::from(pixels, {images, 3, size, size}).to(dtype);
 }
 

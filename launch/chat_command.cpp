@@ -27,24 +27,48 @@ const std::vector<Flag>& chat_flags() {
       {"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"},
       {"image", "PATH", "picture to talk about: PNG, JPEG or WebP"},
       {"ask", "TEXT", "one question; its answer is printed and the command ends"},
-      {"max-tokens", "N", "longest answer, default 64"}};
+      {"max-tokens", "N", "longest answer, default 64"},
+      {"temperature", "T", "of the draw of each token; 0, the default: always the likeliest"},
+      {"top-k", "N", "draw from the N likeliest alone; 0, the default: from all"},
+      {"top-p", "P", "draw from the fewest likeliest whose probabilities sum to P; default 1"},
+      {"repetition-penalty", "X", "above 1: tokens that were there before are less likely; default 1"},
+      {"seed", "N", "of the draws, default 1"},
+      {"stop", "TEXT", "ends an answer where it would say this; may be given several times"}};
   return table;
 }
 
 std::string chat_help() {
   return "skymm chat --run DIR [--image PATH] [--ask TEXT] [--max-tokens N]\n\n"
-         "Answers questions about a picture, in English and Chinese. Without --ask it is a conversation, in which\n"
-         "earlier questions and answers are remembered.\n\n"
+         "Answers questions about a picture, in English and Chinese, as the words come. Without --ask it is a\n"
+         "conversation, in which earlier questions and answers are remembered.\n\n"
          "  skymm chat --run runs/stage2 --image cat.jpg --ask \"Is there a cat? Please answer yes or no.\"\n"
          "  skymm chat --run runs/stage2 --image 猫.png --ask 图里有什么？\n"
          "  skymm chat --run runs/stage2\n\n" +
          flags_help(chat_flags()) + "\nIn the conversation:\n" + conversation_help;
 }
 
+// Prints an answer as it comes, without the spaces around it, which the template puts there again.
+class Speaker {
+ public:
+  explicit Speaker(std::ostream& out) : out_(out) {}
+
+  void say(std::string_view piece) {
+    text_ += piece;
+    const std::string_view whole = trimmed(text_);
+    out_ << whole.substr(said_) << std::flush;
+    said_ = whole.size();
+  }
+
+ private:
+  std::ostream& out_;
+  std::string text_;
+  std::size_t said_ = 0;
+};
+
 class Chat {
  public:
-  Chat(const std::string& dir, int max_tokens)
-      : dir_(dir), run_(open_run(dir)), prompts_(run_.assembly.prompts(run_.config)), max_tokens_(max_tokens) {
+  Chat(const std::string& dir, GenerationOptions options)
+      : dir_(dir), run_(open_run(dir)), prompts_(run_.assembly.prompts(run_.config)), options_(std::move(options)) {
     apply_process_options(run_.config.run);
   }
 
@@ -64,17 +88,20 @@ class Chat {
 
   void clear() { turns_.clear(); }
 
-  // Remembers question and answer. The oldest turns are forgotten where the conversation outgrows the model.
-  std::string ask(const std::string& question) {
+  // Says the answer to `out`, and remembers both. The oldest turns are forgotten where the conversation outgrows the
+  // model.
+  std::string ask(const std::string& question, std::ostream& out) {
     check(is_utf8(question), "the question is not UTF-8; set the terminal to UTF-8");
     Sample sample = conversation(question);
     while (!fits(sample) && !turns_.empty()) {
       turns_.erase(turns_.begin());
       sample = conversation(question);
     }
-    const std::string text =
-        generate(*run_.assembly.model, prompts_, run_.assembly.images, {sample}, {.max_tokens = max_tokens_}).front();
-    std::string answer(trimmed(text));  // the spaces of the template, which it puts there again
+    Speaker speaker(out);
+    GenerationOptions options = options_;
+    options.on_text = [&](std::size_t, std::string_view piece) { speaker.say(piece); };
+    const std::string text = generate(*run_.assembly.model, prompts_, run_.assembly.images, {sample}, options).front();
+    std::string answer(trimmed(text));
     if (!is_blank(answer)) turns_.push_back({question, answer});
     return answer;
   }
@@ -111,10 +138,34 @@ class Chat {
   std::string dir_;
   Run run_;
   PromptBuilder prompts_;
-  int max_tokens_;
+  GenerationOptions options_;
   std::string picture_;  // encoded; empty: none
   std::vector<Turn> turns_;
 };
+
+GenerationOptions generation_options(const Arguments& given) {
+  constexpr std::int64_t most_tokens = 1 << 20;
+  GenerationOptions options;
+  options.max_tokens =
+      static_cast<int>(std::min(given.get("max-tokens", parse_positive, std::int64_t{64}), most_tokens));
+  SamplingOptions& sampling = options.sampling;
+  sampling.temperature = given.get("temperature", parse_number, sampling.temperature);
+  sampling.top_k = given.get("top-k", parse_count, sampling.top_k);
+  sampling.top_p = given.get("top-p", parse_number, sampling.top_p);
+  sampling.repetition_penalty = given.get("repetition-penalty", parse_number, sampling.repetition_penalty);
+  sampling.seed = given.get("seed", parse_unsigned, sampling.seed);
+  for (const auto& [name, text] : given.named) {
+    if (name != "stop") continue;
+    if (text.empty()) fail_usage("--stop is empty; give a text");
+    options.stops.push_back(text);
+  }
+  try {
+    check_sampling(sampling);
+  } catch (const Error& error) {
+    fail_usage("{}", error.message());
+  }
+  return options;
+}
 
 // What a line asks for. False ends the conversation.
 bool respond(Chat& chat, const std::string& line, std::ostream& out) {
@@ -135,8 +186,8 @@ bool respond(Chat& chat, const std::string& line, std::ostream& out) {
     const std::string guess = nearest(word, {"/image", "/clear", "/help", "/quit"});
     fail("there is no command {}{}; /help lists them", word, guess.empty() ? "" : ", did you mean " + guess);
   } else {
-    const std::string answer = chat.ask(line);
-    out << (answer.empty() ? "(an empty answer)" : answer) << "\n";
+    const std::string answer = chat.ask(line, out);
+    out << (answer.empty() ? "(an empty answer)\n" : "\n");
   }
   return true;
 }
@@ -145,22 +196,21 @@ bool respond(Chat& chat, const std::string& line, std::ostream& out) {
 
 int chat_command(const std::vector<std::string>& arguments, std::istream& in, std::ostream& out,
                  const std::string& prompt) {
-  const Arguments given = parse_arguments("skymm chat", chat_flags(), arguments, 0);
+  const Arguments given = parse_arguments("skymm chat", chat_flags(), arguments, 0, {"stop"});
   if (given.help) {
     out << chat_help();
     return 0;
   }
   const std::string dir = given.required("run");
-  constexpr std::int64_t most_tokens = 1 << 20;
-  const auto max_tokens =
-      static_cast<int>(std::min(given.get("max-tokens", parse_positive, std::int64_t{64}), most_tokens));
   const std::string* question = given.find("ask");
   if (question != nullptr && is_blank(*question)) fail_usage("--ask is empty; give a question");
+  const GenerationOptions options = generation_options(given);
   check(world()->size() == 1, "skymm chat runs as one process; start it without mpirun");
-  Chat chat(dir, max_tokens);
+  Chat chat(dir, options);
   if (given.find("image") != nullptr) chat.show(given.required("image"));
   if (question != nullptr) {
-    out << chat.ask(*question) << "\n";
+    chat.ask(*question, out);
+    out << "\n";
     return 0;
   }
   if (!prompt.empty()) out << "Ask, or /image PATH, /clear, /help, /quit.\n";

@@ -30,6 +30,7 @@ const std::vector<Command>& commands() {
       {"eval", "measure how well a run answers: MME and more", eval_command},
       {"chat", "answer about a picture, once or in a conversation", chat_command},
       {"plan", "what fits, how fast, on which grid; or draw a pipeline schedule", plan_command},
+      {"weights", "convert files of weights, or make random ones", weights_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
       {"weights", "look into weight files; LoRA for PEFT, or merged for transformers", weights_command},
   };

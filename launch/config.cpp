@@ -295,7 +295,16 @@ void check_config(const TrainConfig& config) {
        fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
   check_save_before_end(config);
   check_parallel(config);
+  const bool few_bits = model.frozen_format == "int8" || model.frozen_format == "nf4";
+  need(few_bits || model.frozen_format == "dtype" || model.frozen_format == model.dtype,
+       fmt::format(
+           "model.frozen_format {0} with model.dtype {1}: plain frozen weights are of the type that they compute "
+           "in; set model.dtype {0}",
+           model.frozen_format, model.dtype));
+  need(!model.double_quantization || model.frozen_format == "nf4",
+       fmt::format("model.double_quantization is for model.frozen_format nf4; it is {}", model.frozen_format));
   if (train.objective == "lvm") {
+    need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
     return;
   }

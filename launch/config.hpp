@@ -45,6 +45,8 @@ struct ModelConfig {
   std::vector<std::string> weights;
   std::string tokenizer;
   std::string dtype = "bf16";
+  std::string frozen_format = "dtype";
+  bool double_quantization = false;
   std::vector<std::string> train = {"resampler", "lora"};
   std::string recompute = "none";
 };

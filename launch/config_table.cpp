@@ -113,6 +113,18 @@ const std::vector<Option>& config_options() {
        [] {
          return Names{"bf16", "f32"};
        }},
+      {"model.frozen_format",
+       "FORMAT",
+       "of the frozen linear weights: int8 (a scale a row) and nf4 (a scale a block of 64) take a half and a quarter "
+       "of "
+       "bf16's memory and are made as the weights are read; dtype, f32 and bf16 leave them as model.dtype",
+       [](C& c) -> Field { return &c.model.frozen_format; },
+       {},
+       [] {
+         return Names{"dtype", "f32", "bf16", "int8", "nf4"};
+       }},
+      {"model.double_quantization", "BOOL", "nf4: keep the scales in 8 bits too, 0.13 bits a weight instead of 0.5",
+       [](C& c) -> Field { return &c.model.double_quantization; }},
       {"model.train",
        "LIST",
        "what trains; all else is frozen",

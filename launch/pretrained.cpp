@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "io/weights/quantized.hpp"
 #include "ops/layers/init.hpp"
 
 namespace skymm {
@@ -142,7 +143,8 @@ PretrainedPart bind_table(const Table& table, std::shared_ptr<const WeightSource
 }
 
 const WeightSource* file_with(const std::vector<std::unique_ptr<WeightSource>>& files, const std::string& name) {
-  const auto found = std::find_if(files.rbegin(), files.rend(), [&](const auto& file) { return file->contains(name); });
+  const auto found = std::find_if(files.rbegin(), files.rend(),
+                                  [&](const auto& file) { return file->contains(name) || has_quantized(*file, name); });
   return found == files.rend() ? nullptr : found->get();
 }
 
@@ -152,7 +154,11 @@ void read_parameter(const WeightSource& source, const std::string& name, const W
   if (!shape.empty()) shape.front() = place.end - place.begin;
   check(std::ranges::equal(shape, to.shape), "{}: {} has shape {}, the model needs {}", source.path(), name,
         entry.shape_text(), to.shape.str());
-  source.read_into(place.tensor, place.begin, place.end, to.value);
+  if (to.value.defined()) {
+    source.read_into(place.tensor, place.begin, place.end, to.value);
+  } else {  // kept in few bits: only this weight is plain for a moment
+    load(to, source.read_rows(place.tensor, place.begin, place.end));
+  }
 }
 
 void check_length(const DecoderDescription& decoder, const TrainConfig& config) {
@@ -240,7 +246,9 @@ void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const
   for (const NamedParameter& entry : all_parameters(model)) {
     Parameter& parameter = *entry.parameter;
     const auto part = std::ranges::find_if(parts, [&](const auto& p) { return p.places.contains(entry.name); });
-    if (const WeightSource* file = file_with(files, entry.name)) {
+    if (const WeightSource* file = file_with(files, entry.name); file != nullptr && has_quantized(*file, entry.name)) {
+      load(parameter, read_quantized(*file, entry.name));
+    } else if (file != nullptr) {
       read_parameter(*file, entry.name, {entry.name, 0, file->entry(entry.name).rows()}, parameter);
     } else if (part != parts.end()) {
       read_parameter(*part->source, entry.name, part->places.at(entry.name), parameter);

@@ -12,6 +12,7 @@
 #include "launch/command.hpp"
 #include "launch/options.hpp"
 #include "launch/pretrained.hpp"
+#include "launch/weights_convert.hpp"
 
 namespace skymm {
 namespace {
@@ -221,6 +222,8 @@ int weights_command(const Words& arguments) {
       {"inspect", "list the tensors of a file, a folder or a checkpoint", inspect_command},
       {"export", "write what a run trained: LoRA for PEFT, the resampler", export_command},
       {"merge", "add LoRA to the LLM, for transformers", merge_command},
+      {"convert", "write a file's weights in another format: bf16, int8, nf4", convert_command},
+      {"synthesize", "write random weights of a decoder, for tests of size and speed", synthesize_command},
   };
   return dispatch("skymm weights", "Weights: safetensors, GGUF, PEFT adapters, checkpoints.", verbs, arguments);
 }

@@ -61,6 +61,23 @@ Variable self_attention(const Variable& qkv, const HeadCounts& heads, const Atte
             }});
 }
 
+Variable cached_self_attention(const Variable& qkv, const HeadCounts& heads, const AttentionShape& shape,
+                               const Rotary& rotary, const Tensor& cache, const Tensor& rows) {
+  const auto [h, kv, width] = heads;
+  const Tensor& x = qkv.value();
+  require_width(x, (h + 2 * kv) * width, "qkv");
+  require_width(cache, 2 * kv * width, "the cache");
+  check(!qkv.needs_gradient(), "attention with cached keys is for inference; no gradient passes through it");
+  Kernels& run = kernels(x);
+  if (rotary.positions.defined()) {
+    const Tensor turned = heads_of(x, 0, h + kv, width);
+    run.rotary_embedding(turned, rotary.positions, rotary.theta, false, turned);
+  }
+  run.scatter_rows(x.slice(1, h * width, (h + 2 * kv) * width), rows, cache);
+  return qkv.graph().constant(
+      attend(heads_of(x, 0, h, width), heads_of(cache, 0, kv, width), heads_of(cache, kv, kv, width), shape).out);
+}
+
 Variable cross_attention(const Variable& q, const Variable& kv, const HeadCounts& heads, const AttentionShape& shape) {
   const std::int64_t h = heads.queries, hkv = heads.keys_values, width = heads.width;
   require_width(q.value(), h * width, "q");

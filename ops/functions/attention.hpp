@@ -25,6 +25,12 @@ struct Rotary {
 Variable self_attention(const Variable& qkv, const HeadCounts& heads, const AttentionShape& shape,
                         const Rotary& rotary = {});
 
+// self_attention of tokens that follow others, for inference: their keys and values are put into the rows `rows` (i32
+// [T]) of cache [.., 2 Hkv D] = [k | v], and the queries meet the keys that are there, as `shape` says. Throws Error
+// where a gradient would pass through.
+Variable cached_self_attention(const Variable& qkv, const HeadCounts& heads, const AttentionShape& shape,
+                               const Rotary& rotary, const Tensor& cache, const Tensor& rows);
+
 // q: [Tq, H D], kv: [Tk, 2 Hkv D] = [k | v] -> [Tq, H D].
 Variable cross_attention(const Variable& q, const Variable& kv, const HeadCounts& heads, const AttentionShape& shape);
 // k, v: [Tk, Hkv D]

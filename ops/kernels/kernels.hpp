@@ -18,7 +18,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 
+#include "core/quantized_tensor.hpp"
 #include "core/random.hpp"
 #include "core/tensor.hpp"
 
@@ -56,6 +58,9 @@ struct AttentionShape {
   std::int64_t max_keys = 0;
   bool causal = false;  // query i of n sees keys up to i + (keys - n): aligned at the end
   float scale = 1.0F;   // of the scores; 1 / sqrt(head width) as a rule
+  // i32 [sequences], or undefined: sequence s has only so many keys as yet, and the rest of its range is room for more.
+  // Such attention has no gradient.
+  Tensor key_lengths = {};
 };
 
 struct AdamW {
@@ -86,6 +91,14 @@ class Kernels {
                       bool accumulate = false) = 0;
   // dx [T, in] = dy [T, out] W (+ dx where accumulate)
   virtual void linear_input_gradient(const Tensor& dy, const LinearWeight& w, Tensor dx, bool accumulate = false) = 0;
+  // to = the nearest codes. weight f32 or bf16, of to's shape or as a matrix [out, in]. Throws Error, when the work
+  // runs, where an element is not finite.
+  virtual void quantize(const Tensor& weight, const QuantizedTensor& to) = 0;
+  // weight, f32 or bf16, of x's shape or as a matrix [out, in], = what the codes say
+  virtual void dequantize(const QuantizedTensor& x, Tensor weight) = 0;
+  // The weight whose rows are those of `parts`, one part after the other, shared with them. Products dequantise it tile
+  // by tile, to compute_dtype, or on the way where tokens are few: in no place is it whole.
+  virtual LinearWeightPtr make_linear_weight(std::span<const QuantizedTensor> parts, DType compute_dtype) = 0;
   // dw [out, in] f32 += scale dy^T x
   virtual void linear_weight_gradient(const Tensor& dy, const Tensor& x, Tensor dw, float scale = 1.0F) = 0;
 

@@ -26,7 +26,10 @@ Variable SelfAttention::heads(const Variable& x, const Context& context) {
   AttentionShape shape = context.attention;
   shape.scale = 1.0F / std::sqrt(static_cast<float>(options_.heads.width));
   const Rotary rotary = options_.theta > 0 ? Rotary{context.positions, options_.theta} : Rotary{};
-  return self_attention(qkv_.forward(x, context), options_.heads, shape, rotary);
+  const Variable qkv = qkv_.forward(x, context);
+  if (context.cache == nullptr) return self_attention(qkv, options_.heads, shape, rotary);
+  return cached_self_attention(qkv, options_.heads, shape, rotary, context.cache->layer(context.layer),
+                               context.cache->rows());
 }
 
 void SelfAttention::visit(const std::string& prefix, const ParameterVisitor& visitor) {
@@ -36,6 +39,11 @@ void SelfAttention::visit(const std::string& prefix, const ParameterVisitor& vis
 
 int SelfAttention::add_lora(const std::string& prefix, const LoraOptions& options) {
   return qkv_.add_lora(prefix, options) + output_.add_lora(prefix, options);
+}
+
+void SelfAttention::quantize(const Quantization& how) {
+  qkv_.quantize(how);
+  output_.quantize(how);
 }
 
 void SelfAttention::freeze(Packing packing) {

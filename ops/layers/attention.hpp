@@ -27,6 +27,7 @@ class SelfAttention final : public Module {
 
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
   int add_lora(const std::string& prefix, const LoraOptions& options);
+  void quantize(const Quantization& how);
   void freeze(Packing packing);
   void merge(bool in);  // false: unmerge
 

@@ -31,6 +31,12 @@ int DecoderBlock::add_lora(const std::string& prefix, const LoraOptions& options
          down_.add_lora(mlp, options);
 }
 
+void DecoderBlock::quantize(const Quantization& how) {
+  attention_.quantize(how);
+  gate_up_.quantize(how);
+  down_.quantize(how);
+}
+
 void DecoderBlock::freeze(Packing packing) {
   attention_.freeze(packing);
   gate_up_.freeze(packing);
@@ -66,6 +72,12 @@ void VisionBlock::visit(const std::string& prefix, const ParameterVisitor& visit
   norm2_.visit(qualified(prefix, "layer_norm2"), visitor);
   fc1_.visit(qualified(prefix, "mlp"), visitor);
   fc2_.visit(qualified(prefix, "mlp"), visitor);
+}
+
+void VisionBlock::quantize(const Quantization& how) {
+  attention_.quantize(how);
+  fc1_.quantize(how);
+  fc2_.quantize(how);
 }
 
 void VisionBlock::freeze(Packing packing) {

@@ -22,6 +22,7 @@ class DecoderBlock final : public Module {
 
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
   int add_lora(const std::string& prefix, const LoraOptions& options);
+  void quantize(const Quantization& how);  // the linear layers; before weights are loaded
   void freeze(Packing packing);
   void merge(bool in);  // false: unmerge
 
@@ -46,6 +47,7 @@ class VisionBlock final : public Module {
   Variable forward(const Variable& x, const Context& context);
 
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
+  void quantize(const Quantization& how);  // the linear layers; before weights are loaded
   void freeze(Packing packing);
 
  private:

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <vector>
 
+#include "core/error.hpp"
+#include "ops/kernels/kernels.hpp"
+
 namespace skymm {
 namespace {
 
@@ -45,11 +48,10 @@ std::uint64_t stable_hash(std::string_view text) {
 }
 
 void initialize(const std::string& name, Parameter& parameter, std::uint64_t seed) {
-  if (!parameter.value.defined()) return;
+  if (!parameter.value.defined() && !parameter.quantized.defined()) return;
   const Recipe recipe = recipe_of(name, parameter.shape);
   if (recipe.distribution == Distribution::zero || recipe.distribution == Distribution::one) {
-    parameter.value.fill(recipe.distribution == Distribution::one ? 1 : 0);
-    return;
+    return load(parameter, Tensor::full(parameter.shape, DType::f32, recipe.distribution == Distribution::one ? 1 : 0));
   }
   const std::int64_t count = parameter.shape.numel();
   const auto scale = static_cast<float>(recipe.scale);
@@ -63,7 +65,39 @@ void initialize(const std::string& name, Parameter& parameter, std::uint64_t see
       values[static_cast<std::size_t>(i)] = scale * (normal ? random.normal() : 2 * random.uniform() - 1);
     }
   }
-  parameter.value.copy_from(Tensor::from(values, parameter.shape, parameter.value.device()));
+  load(parameter, Tensor::from(values, parameter.shape));
+}
+
+void load(Parameter& parameter, const Tensor& value) {
+  check(value.shape() == parameter.shape, "a value of shape {} does not fit a parameter of shape {}",
+        value.shape().str(), parameter.shape.str());
+  if (const QuantizedTensor& codes = parameter.quantized; codes.defined()) {
+    const bool floating = value.dtype() == DType::f32 || value.dtype() == DType::bf16;
+    const Tensor plain = (floating ? value : value.to(DType::f32)).to(codes.codes.device());
+    return kernels(plain).quantize(plain, codes);
+  }
+  check(parameter.value.defined(), "a parameter of shape {} is packed already; load it before the model is frozen",
+        parameter.shape.str());
+  parameter.value.copy_from(value.to(parameter.value.device()));
+}
+
+void load(Parameter& parameter, const QuantizedTensor& value) {
+  check_layout(value, "load");
+  const QuantizedTensor& codes = parameter.quantized;
+  if (!codes.defined() || codes.format != value.format || codes.is_double() != value.is_double()) {
+    const Tensor plain = Tensor::empty(value.shape, DType::f32, value.codes.device());
+    kernels(plain).dequantize(value, plain);
+    return load(parameter, plain);
+  }
+  check(value.shape == parameter.shape, "codes of shape {} do not fit a parameter of shape {}", value.shape.str(),
+        parameter.shape.str());
+  const auto copy = [](const Tensor& from, const Tensor& to) {
+    if (from.defined()) to.copy_from(from.to(to.device()));
+  };
+  copy(value.codes, codes.codes);
+  copy(value.scales, codes.scales);
+  copy(value.scale_steps, codes.scale_steps);
+  copy(value.scale_offset, codes.scale_offset);
 }
 
 void initialize(Module& module, std::uint64_t seed) {

@@ -21,8 +21,14 @@ std::uint64_t stable_hash(std::string_view text);
 //   other tables, queries normal of deviation 0.02
 //   o_proj, down_proj     normal of deviation 1 / (4 sqrt(in)): they write to the residual stream
 //   other matrices        normal of deviation 1 / sqrt(in)
-// Parameters without a value (packed away) are left alone.
+// Quantised ones get the nearest codes; those without any value (packed away) are left alone.
 void initialize(const std::string& name, Parameter& parameter, std::uint64_t seed);
 void initialize(Module& module, std::uint64_t seed);
+
+// Gives a parameter its value: converted to its dtype, or brought into few bits where its layer keeps it so. Stored
+// codes of the same format are taken as they are; others are dequantised first. Throws Error for another shape, and for
+// a parameter that was packed away.
+void load(Parameter& parameter, const Tensor& value);
+void load(Parameter& parameter, const QuantizedTensor& value);
 
 }  // namespace skymm

@@ -8,7 +8,8 @@
 
 namespace skymm {
 
-Linear::Linear(std::int64_t in, std::vector<Part> parts, bool bias, DType dtype, Device& device) : in_(in) {
+Linear::Linear(std::int64_t in, std::vector<Part> parts, bool bias, DType dtype, Device& device)
+    : in_(in), dtype_(dtype), device_(device) {
   std::int64_t out = 0;
   for (const Part& part : parts) out += part.out;
   const PurposeScope purpose(Purpose::weights);
@@ -70,8 +71,7 @@ int Linear::add_lora(const std::string& prefix, const LoraOptions& options) {
   if (chosen.empty()) return 0;
   const auto rank = static_cast<float>(options.rank);
   const PurposeScope purpose(Purpose::weights);
-  lora_a_ = Tensor::zeros({options.rank * static_cast<std::int64_t>(chosen.size()), in_}, weight_->compute_dtype,
-                          plain_.defined() ? plain_.device() : entries_[0].weight.value.device());
+  lora_a_ = Tensor::zeros({options.rank * static_cast<std::int64_t>(chosen.size()), in_}, dtype_, device_);
   std::int64_t row = 0;
   for (Entry* entry : chosen) {
     entry->lora = std::make_unique<Lora>();
@@ -89,10 +89,30 @@ int Linear::add_lora(const std::string& prefix, const LoraOptions& options) {
   return static_cast<int>(chosen.size());
 }
 
+LinearWeightPtr Linear::stacked_codes() const {
+  std::vector<QuantizedTensor> parts;
+  for (const Entry& entry : entries_) parts.push_back(entry.weight.quantized);
+  return kernels(device_).make_linear_weight(parts, dtype_);
+}
+
+void Linear::quantize(const Quantization& how) {
+  check(!quantized_ && plain_.defined(), "a linear layer was quantised twice, or after it was frozen");
+  quantized_ = true;
+  const PurposeScope purpose(Purpose::weights);
+  weight_ = nullptr;
+  plain_ = Tensor();
+  for (Entry& entry : entries_) {
+    entry.weight.value = Tensor();
+    entry.weight.trainable = entry.bias.trainable = false;
+    entry.weight.quantized = QuantizedTensor::empty(entry.weight.shape, how, device_);
+  }
+  weight_ = stacked_codes();
+}
+
 void Linear::freeze(Packing packing) {
   check(packing_ == Packing::none, "a linear layer was frozen twice");
   for (Entry& entry : entries_) entry.weight.trainable = entry.bias.trainable = false;
-  if (packing == Packing::none) return;
+  if (packing == Packing::none || quantized_) return;
   const PurposeScope purpose(Purpose::weights);
   weight_ = kernels(plain_).make_linear_weight(plain_, packing);
   packing_ = packing;
@@ -125,7 +145,11 @@ void Linear::merge() {
 
 void Linear::unmerge() {
   check(merged_, "LoRA weights are not merged");
-  if (lora_a_.defined()) add_low_rank_to_weight(-1.0F);
+  if (quantized_) {
+    weight_ = stacked_codes();
+  } else if (lora_a_.defined()) {
+    add_low_rank_to_weight(-1.0F);
+  }
   merged_ = false;
 }
 

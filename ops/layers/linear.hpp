@@ -42,11 +42,15 @@ class Linear final : public Module {
   // names decide the dropout's random numbers.
   int add_lora(const std::string& prefix, const LoraOptions& options);
 
+  // Says, before they are loaded, that the base weights will not train and are kept in few bits: releases the memory of
+  // Parameter::value; Parameter::quantized takes its place.
+  void quantize(const Quantization& how);
   // Says that the base weights will not train: brings them into the form that computes fastest. With Packing::none they
-  // stay plain; otherwise Parameter::value is released.
+  // stay plain; otherwise Parameter::value is released. Quantised ones stay as they are.
   void freeze(Packing packing);
 
-  // Adds the low-rank terms to the base weights and stops computing them, and the opposite. Twice is an Error.
+  // Adds the low-rank terms to the base weights and stops computing them, and the opposite. Twice is an Error. A
+  // quantised layer computes with a plain copy while it is merged.
   void merge();
   void unmerge();
 
@@ -67,15 +71,18 @@ class Linear final : public Module {
 
   LinearMaps maps(const Context& context);
   void add_low_rank_to_weight(float sign);
+  LinearWeightPtr stacked_codes() const;
 
   std::int64_t in_;
+  DType dtype_;
+  Device& device_;
   std::vector<Entry> entries_;
-  Tensor plain_;  // [sum of outs, in]; the parts' values are its rows. Undefined once packed.
+  Tensor plain_;  // [sum of outs, in]; the parts' values are its rows. Undefined once packed or quantised.
   Tensor bias_;
   Tensor lora_a_;  // [sum of ranks, in]; the A's are its rows
   LinearWeightPtr weight_;
   Packing packing_ = Packing::none;
-  bool merged_ = false;
+  bool quantized_ = false, merged_ = false;
 };
 
 }  // namespace skymm

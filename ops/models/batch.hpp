@@ -21,6 +21,8 @@ struct Batch {
   Tensor row_ids;               // i32 [T, 2] for dropout: sample in the global batch, token in the sample
   RandomKey random;             // seed and step
   bool training = false;        // dropout is on
+  const KeyValueCache* cache = nullptr;  // for inference: these tokens follow those in the cache, which was extended
+                                         // for them; positions and sequence_offsets are the cache's then
 
   bool has_image() const { return visual_rows.defined() && visual_rows.dim(0) > 0; }
 
@@ -32,6 +34,8 @@ struct Batch {
                          .max_queries = max_length,
                          .max_keys = max_length,
                          .causal = true};
+    if (cache != nullptr) context.attention = cache->attention();
+    context.cache = cache;
     context.positions = positions;
     context.row_ids = row_ids;
     context.random = random;

@@ -62,7 +62,8 @@ struct MultimodalConfig {
   DecoderConfig decoder;
   LoraOptions lora;
   TrainableParts trainable;
-  Packing packing = Packing::both;  // of frozen decoder weights
+  Packing packing = Packing::both;             // of frozen decoder weights
+  std::optional<Quantization> quantization{};  // of frozen linear weights, ViT and decoder; none: as they compute
   Recompute recompute = Recompute::none;
   std::int64_t head_chunk_rows = 256;  // logits of so many rows exist at a time
 };

@@ -50,6 +50,15 @@ LoraMaps lora_of(const LoraOptions& lora, std::int64_t in, std::initializer_list
   return sum;
 }
 
+// Bytes of a frozen linear weight: in few bits, where the model keeps it so, else `plain`. Rows of whole blocks are
+// taken for granted, and int8's one scale a row is left out.
+double frozen_bytes(const MultimodalConfig& config, double weights, double plain) {
+  if (!config.quantization) return plain;
+  if (config.quantization->format == QuantizedFormat::int8) return weights;
+  const double scale = config.quantization->double_quantization ? 1 + 4 / number(scale_group) : 4;
+  return weights * (0.5 + scale / number(nf4_block));
+}
+
 BlockCost layer_cost(const MultimodalConfig& config, const StepCounts& counts, const ComputeForm& form,
                      bool gradient_in) {
   const DecoderConfig& d = config.decoder;
@@ -72,7 +81,8 @@ BlockCost layer_cost(const MultimodalConfig& config, const StepCounts& counts, c
   cost.trained = lora + (trained ? base : 0);
   cost.frozen = trained ? 0 : base;
   const int copies = trained || config.packing != Packing::both ? 1 : form.packed_copies;
-  cost.weights = e * number(weights * copies + 2 * d.width + lora);
+  const double plain = e * number(weights * copies);
+  cost.weights = (trained ? plain : frozen_bytes(config, number(weights), plain)) + e * number(2 * d.width + lora);
   cost.output = tokens * number(d.width) * e;
   cost.forward_peak = tokens * number(d.width + d.ffn) * e;
   if (!flow.gradient) {
@@ -111,8 +121,9 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
   const double tokens = number(counts.images * v.tokens()), patches = number(counts.images * v.patches());
   const std::int64_t width = v.width, pixels = 3 * v.patch * v.patch;
   Flow flow{.gradient = trained};
-  std::int64_t parameters = 0;
+  std::int64_t parameters = 0, linear = 0;  // `linear`: of these, weights of linear layers
   if (index == 0) {
+    linear += width * pixels;
     flow.linear(patches, number(width * pixels), trained, false);
     parameters += width * (pixels + v.tokens() + (v.class_token ? 1 : 0) + (v.pre_norm ? 2 : 0));
     flow.cost.kept += number(counts.images * 3 * v.image * v.image) * e;  // the pixels themselves
@@ -122,6 +133,7 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
   if (index < v.blocks()) {
     flow.linear(tokens, number(4 * width * width + 2 * width * v.ffn), trained);
     flow.attention(tokens, number(v.tokens()), width);
+    linear += 4 * width * width + 2 * width * v.ffn;
     parameters += 4 * width * width + 2 * width * v.ffn + 9 * width + v.ffn;
     flow.cost.forward_peak =
         std::max(flow.cost.forward_peak, tokens * number(std::max(6 * width, 2 * width + v.ffn)) * e);
@@ -133,7 +145,8 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
   }
   BlockCost cost = flow.cost;
   (trained ? cost.trained : cost.frozen) = parameters;
-  cost.weights = number(parameters) * e;
+  const double plain = number(linear) * e;
+  cost.weights = number(parameters - linear) * e + (trained ? plain : frozen_bytes(config, number(linear), plain));
   cost.output = (last ? patches : tokens) * number(width) * e;
   return cost;
 }
@@ -227,7 +240,7 @@ BlockCost head_cost(const MultimodalConfig& config, const StepCounts& counts, co
   BlockCost cost = flow.cost;
   const std::int64_t parameters = (d.vocabulary + 1) * d.width;
   (trained ? cost.trained : cost.frozen) = parameters;
-  const bool packed = !d.tied && !trained && config.packing == Packing::both;
+  const bool packed = !d.tied && !trained && !config.quantization && config.packing == Packing::both;
   cost.weights = e * (table * (packed ? form.packed_copies : 1) + width);
   if (d.tied) {
     cost.tied = d.vocabulary * d.width;

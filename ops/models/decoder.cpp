@@ -28,6 +28,8 @@ Decoder::Decoder(const DecoderConfig& config, DType dtype, Device& device, const
   for (const auto [begin, end] : held.layers) {
     for (std::int64_t i = begin; i < end; ++i) {
       blocks_.at(static_cast<std::size_t>(i)) = std::make_unique<DecoderBlock>(block, dtype, device);
+      // block by block, so that not even their memory is ever there as a whole
+      if (held.quantization) blocks_.at(static_cast<std::size_t>(i))->quantize(*held.quantization);
     }
   }
   if (!held.head) return;
@@ -50,9 +52,10 @@ DecoderBlock& Decoder::block(std::int64_t i) {
 Variable Decoder::layer(std::int64_t i, const Variable& x, const Context& context, Recompute policy) {
   const TraceSpan span("decoder layer");
   DecoderBlock& block = this->block(i);
-  if (policy == Recompute::none) return block.forward(x, context);
-  return recompute([&block, context](std::span<const Variable> inputs) { return block.forward(inputs[0], context); },
-                   {x});
+  Context own = context;
+  own.layer = i;
+  if (policy == Recompute::none) return block.forward(x, own);
+  return recompute([&block, own](std::span<const Variable> inputs) { return block.forward(inputs[0], own); }, {x});
 }
 
 Variable Decoder::loss(const Variable& x, const Tensor& rows, const Tensor& label_ids, std::int64_t chunk_rows) {
@@ -94,8 +97,8 @@ void Decoder::freeze(Packing packing) {
   for (const auto& block : blocks_) {
     if (block) block->freeze(packing);
   }
-  if (!held_.head || config_.tied || packing == Packing::none)
-    return;  // a tied table has to stay plain: rows are looked up in it
+  // A tied table has to stay plain, as rows are looked up in it; and where memory counts a second copy is too much.
+  if (!held_.head || config_.tied || packing == Packing::none || held_.quantization) return;
   const PurposeScope purpose(Purpose::weights);
   head_weight_ = kernels(head_.value).make_linear_weight(head_.value, packing);
   head_.value = Tensor();

@@ -11,10 +11,11 @@
 
 namespace skymm {
 
-// What of a decoder is held. A tied table is there for either of its uses.
+// What of a decoder is held, and how. A tied table is there for either of its uses.
 struct DecoderParts {
   bool embedding = true, head = true;
   std::vector<BlockRange> layers;
+  std::optional<Quantization> quantization = {};  // of the layers' frozen linear weights; the head's stay as they are
 };
 
 class Decoder final : public Module {

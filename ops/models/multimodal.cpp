@@ -32,7 +32,8 @@ DecoderParts decoder_parts(const MultimodalConfig& config, const std::vector<Blo
   }
   const DecoderParts parts{.embedding = !indices_of(config, BlockKind::embedding, pieces).empty(),
                            .head = !indices_of(config, BlockKind::head, pieces).empty(),
-                           .layers = indices_of(config, BlockKind::layer, pieces)};
+                           .layers = indices_of(config, BlockKind::layer, pieces),
+                           .quantization = config.trainable.decoder ? std::nullopt : config.quantization};
   check(!config.decoder.tied || !config.trainable.decoder || parts.embedding == parts.head,
         "the decoder's head is its embedding table, and it trains: one rank must hold both. Give the first and the "
         "last piece to one rank, train without the decoder's own weights, or take a decoder with a head of its own");
@@ -51,7 +52,8 @@ Multimodal::Multimodal(const MultimodalConfig& config, DType dtype, Device& devi
       pieces_(std::move(pieces)),
       decoder_(config.decoder, dtype, device, decoder_parts(config, pieces_)) {
   if (const auto vision = indices_of(config, BlockKind::vision, pieces_); !vision.empty()) {
-    vision_ = std::make_unique<VisionTransformer>(*config.vision, dtype, device, vision);
+    vision_ = std::make_unique<VisionTransformer>(*config.vision, dtype, device, vision,
+                                                  config.trainable.vision ? std::nullopt : config.quantization);
   }
   if (!indices_of(config, BlockKind::resampler, pieces_).empty()) {
     resampler_ = make_resampler(config.resampler, *config.vision, config.decoder.width, dtype, device);

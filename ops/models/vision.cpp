@@ -61,13 +61,18 @@ VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, De
     : VisionTransformer(config, dtype, device, {{0, std::max<std::int64_t>(1, config.blocks())}}) {}
 
 VisionTransformer::VisionTransformer(const VisionConfig& config, DType dtype, Device& device,
-                                     const std::vector<BlockRange>& held)
+                                     const std::vector<BlockRange>& held,
+                                     const std::optional<Quantization>& quantization)
     : config_(config), blocks_(static_cast<std::size_t>(config.blocks())) {
   const VisionBlockOptions block{config.width, config.heads, config.ffn, config.eps, config.activation};
   for (const auto [begin, end] : held) {
-    if (begin == 0 && end > 0) embeddings_ = std::make_unique<VisionEmbeddings>(config, dtype, device);
+    if (begin == 0 && end > 0) {
+      embeddings_ = std::make_unique<VisionEmbeddings>(config, dtype, device);
+      if (quantization) embeddings_->quantize(*quantization);
+    }
     for (std::int64_t i = begin; i < std::min(end, config.blocks()); ++i) {
       blocks_[static_cast<std::size_t>(i)] = std::make_unique<VisionBlock>(block, dtype, device);
+      if (quantization) blocks_[static_cast<std::size_t>(i)]->quantize(*quantization);
     }
   }
 }

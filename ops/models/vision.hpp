@@ -18,6 +18,7 @@ class VisionEmbeddings final : public Module {
 
   Variable forward(const Variable& pixels);
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
+  void quantize(const Quantization& how) { patch_embedding_.quantize(how); }
   void freeze(Packing packing) { patch_embedding_.freeze(packing); }
 
  private:
@@ -29,9 +30,11 @@ class VisionEmbeddings final : public Module {
 
 class VisionTransformer final : public Module {
  public:
-  // Holds the blocks in `held` alone (all unless given); block 0 comes with the embeddings.
+  // Holds the blocks in `held` alone (all unless given); block 0 comes with the embeddings. quantization: of the linear
+  // weights, where they are frozen.
   VisionTransformer(const VisionConfig& config, DType dtype, Device& device);
-  VisionTransformer(const VisionConfig& config, DType dtype, Device& device, const std::vector<BlockRange>& held);
+  VisionTransformer(const VisionConfig& config, DType dtype, Device& device, const std::vector<BlockRange>& held,
+                    const std::optional<Quantization>& quantization = {});
 
   // pixels [images, 3, H, W], normalised, in compute dtype -> [images * patches, width]. Leaves nodes only where
   // something trains; a frozen ViT runs in one residual tensor.

@@ -97,6 +97,8 @@ TEST_F(ChatCommand, SaysWhatIsWrong) {
   const auto error = [](const std::vector<std::string>& arguments) { return error_of([&] { chat(arguments); }); };
   EXPECT_THAT(error({}), HasSubstr("skymm chat needs --run"));
   EXPECT_THAT(error({"--run", run(), "--ask", " "}), HasSubstr("--ask is empty"));
+  EXPECT_THAT(error({"--run", run(), "--top-p", "2"}), HasSubstr("top-p 2 is out of range"));
+  EXPECT_THAT(error({"--run", run(), "--stop", ""}), HasSubstr("--stop is empty"));
   EXPECT_THAT(error({"--run", run(), "--imgae", "x"}), HasSubstr("did you mean '--image'"));
   EXPECT_THAT(error({"--run", run(), "--image", "nowhere.png"}), HasSubstr("nowhere.png"));
   EXPECT_THAT(error({"--run", run(), "--image", folder_->file("broken.png")}), HasSubstr("broken.png cannot be shown"));

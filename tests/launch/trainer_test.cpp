@@ -102,6 +102,25 @@ TEST_F(TrainerTest, AskedToStopItDoesNotEndItsValidation) {
   EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step, 1);
 }
 
+TEST_F(TrainerTest, TextAloneTrainsADecoder) {
+  DatasetWriter writer(dir + "/text.h5");
+  for (int i = 0; i < 12; ++i) {
+    Sample sample{.id = std::to_string(i), .language = Language::english, .source = "test"};
+    sample.parts = {text_part("Is there a dumpling?"), answer_part(i % 2 ? "yes" : "no")};
+    writer.add(sample);
+  }
+  writer.close();
+  config.model.vision = "none";
+  config.model.weights.clear();
+  config.model.train = {"decoder"};
+  config.train.objective = "text";
+  config.data.train = {{dir + "/text.h5"}};
+  train(config);
+  const std::vector<double> losses = losses_of(config.run.dir);
+  ASSERT_EQ(losses.size(), 6U);
+  EXPECT_LT(losses.back(), losses.front());
+}
+
 TEST_F(TrainerTest, ResumesBitByBit) {
   train(config);
   const std::string whole = read_file(config.run.dir + "/trained.safetensors");

@@ -78,10 +78,14 @@ std::vector<Case> cases() {
                         {"pico_mlp", config_of("vit-pico", "pico", {.kind = ResamplerKind::mlp})},
                         {"recompute", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
                         {"q_and_v", config_of("vit-pico", "pico", qwen)},
-                        {"trained_vision", config_of("vit-nano", "pico", qwen)}};
+                        {"trained_vision", config_of("vit-nano", "pico", qwen)},
+                        {"nano_int8", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
+                        {"nano_nf4", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})}};
   all[5].config.recompute = Recompute::full;
   all[6].config.lora.targets = {"q_proj", "v_proj"};
   all[7].config.trainable.vision = true;
+  all[8].config.quantization = Quantization{QuantizedFormat::int8, false};
+  all[9].config.quantization = Quantization{QuantizedFormat::nf4, true};
   return all;
 }
 

@@ -49,6 +49,11 @@ AttentionProblem problem_of(const char* primitive, const Tensor& q, const Tensor
   check(shape.query_offsets.dim(0) == shape.key_offsets.dim(0),
         "{}: query_offsets are of {} sequences, key_offsets of {}", primitive, shape.query_offsets.dim(0) - 1,
         shape.key_offsets.dim(0) - 1);
+  if (shape.key_lengths.defined()) {
+    check(shape.key_lengths.dtype() == DType::i32 && shape.key_lengths.is_contiguous() &&
+              shape.key_lengths.numel() == shape.key_offsets.dim(0) - 1,
+          "{}: key_lengths must be i32 [sequences], contiguous", primitive);
+  }
   p.logsumexp = logsumexp.numel() == 0 ? nullptr : logsumexp.data<float>();
   p.logsumexp_token_step = logsumexp.stride(0);
   p.logsumexp_head_step = logsumexp.stride(1);
@@ -70,6 +75,7 @@ Tasks tasks_of(const char* primitive, const AttentionShape& shape, const Tensor&
                std::int64_t most) {
   const auto* queries = shape.query_offsets.data<std::int32_t>();
   const auto* keys = shape.key_offsets.data<std::int32_t>();
+  const auto* lengths = shape.key_lengths.defined() ? shape.key_lengths.data<std::int32_t>() : nullptr;
   const std::int64_t sequences = shape.query_offsets.dim(0) - 1;
   Tasks tasks;
   for (std::int64_t s = 0; s < sequences; ++s) {
@@ -77,12 +83,15 @@ Tasks tasks_of(const char* primitive, const AttentionShape& shape, const Tensor&
               keys[s] <= keys[s + 1] && keys[s + 1] <= k.dim(0),
           "{}: sequence {} has queries [{}, {}) of {} and keys [{}, {}) of {}", primitive, s, queries[s],
           queries[s + 1], q.dim(0), keys[s], keys[s + 1], k.dim(0));
+    const std::int32_t seen = lengths != nullptr ? lengths[s] : keys[s + 1] - keys[s];
+    check(seen >= 0 && seen <= keys[s + 1] - keys[s], "{}: sequence {} has {} keys, but room for {}", primitive, s,
+          seen, keys[s + 1] - keys[s]);
     const std::int64_t block = even_pieces(queries[s + 1] - queries[s], most);
     for (std::int64_t head = 0; head < k.dim(1); ++head) {
       tasks.first.push_back(tasks.all.size());
       for (std::int64_t first = queries[s]; first < queries[s + 1]; first += block) {
         tasks.all.push_back({first, std::min<std::int64_t>(first + block, queries[s + 1]), queries[s],
-                             queries[s + 1] - queries[s], keys[s], keys[s + 1] - keys[s], head});
+                             queries[s + 1] - queries[s], keys[s], seen, head});
       }
     }
   }
@@ -133,6 +142,7 @@ void CpuKernels::attention_gradient(const Tensor& dout, const Tensor& q, const T
                                     Tensor dk, Tensor dv) {
   const char* const name = "attention_gradient";
   AttentionProblem problem = problem_of(name, q, k, v, shape, out, logsumexp);
+  check(!shape.key_lengths.defined(), "attention_gradient: keys that are still to come have no gradient");
   problem.dout = heads_of(dout, name, "dout");
   problem.dq = heads_of(dq, name, "dq");
   heads_of(dk, name, "dk");

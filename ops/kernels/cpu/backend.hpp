@@ -10,6 +10,9 @@ class CpuKernels final : public Kernels {
   using Kernels::gemm;
   void gemm(const Tensor& a, const Tensor& b, Tensor c, const Gemm& options) override;
   LinearWeightPtr make_linear_weight(const Tensor& weight, Packing packing) override;
+  void quantize(const Tensor& weight, const QuantizedTensor& to) override;
+  void dequantize(const QuantizedTensor& x, Tensor weight) override;
+  LinearWeightPtr make_linear_weight(std::span<const QuantizedTensor> parts, DType compute_dtype) override;
   void linear(const Tensor& x, const LinearWeight& w, const Tensor& bias, Activation activation, Tensor y,
               bool accumulate) override;
   void linear_input_gradient(const Tensor& dy, const LinearWeight& w, Tensor dx, bool accumulate) override;

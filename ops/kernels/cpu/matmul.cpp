@@ -196,12 +196,6 @@ void multiply_plain(const Matrix& a, const Matrix& b, const Matrix& c, const Epi
   is_whole_rows&& a.col_step == 1 ? multiply_dense(a, b, nullptr, c, e) : multiply_block(a, b, nullptr, c, e);
 }
 
-// oneDNN refuses bf16 below AVX-512.
-bool multiplies(DType dtype) {
-  static const bool avx512 = (static_cast<int>(dnnl::get_effective_cpu_isa()) & 0x27) == 0x27;
-  return dtype == DType::f32 || avx512;
-}
-
 constexpr std::int64_t panel_cols = 256;  // at most, of b and c in one block
 constexpr std::int64_t column_unit = 64;  // panels are a multiple of it: the widest block of oneDNN's layouts
 constexpr std::int64_t row_unit = 32;
@@ -242,6 +236,19 @@ void each_block(const Matrix& c, std::int64_t k, std::int64_t rows, std::int64_t
 bool is_trivial(const Matrix& a, const Matrix& c) { return c.batch == 0 || c.rows == 0 || c.cols == 0 || a.cols == 0; }
 
 }  // namespace
+
+bool multiplies(DType dtype) {
+  static const bool avx512 = (static_cast<int>(dnnl::get_effective_cpu_isa()) & 0x27) == 0x27;
+  return dtype == DType::f32 || avx512;
+}
+
+void matmul_panel(const Matrix& a, const Matrix& b, PanelLayout layout, const Matrix& c, const Epilogue& e) {
+  if (layout == PanelLayout::plain) return multiply_plain(a, b, c, e);
+  const Memory::desc pairs({b.rows, b.cols}, type_of(b.dtype), Memory::format_tag::BA16a64b2a);
+  Matrix right = b;
+  right.row_step = column_unit;  // tells its primitives from those of packed matrices, which have none
+  multiply_dense(a, right, &pairs, c, e);
+}
 
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e) {
   if (is_trivial(a, c)) return finish_empty(c, e);

@@ -81,6 +81,19 @@ class PackedMatrix {
   Tensor storage_;  // u8
 };
 
+// Whether oneDNN multiplies the type here: bf16 takes AVX-512.
+bool multiplies(DType dtype);
+
+// The layout of a right operand that is made for one product.
+enum class PanelLayout : std::uint8_t {
+  plain,  // as its Matrix says
+  pairs,  // bf16, BA16a64b2a: panels of 64 columns, in them pairs of rows; rows filled up with zeros to 32, columns to
+          // 64
+};
+
+// The same product by this thread alone, without blocks.
+void matmul_panel(const Matrix& a, const Matrix& b, PanelLayout layout, const Matrix& c, const Epilogue& epilogue);
+
 // a [m, k], b [k, n], c [m, n]; a and b of one dtype; c f32 or theirs, adjacent in its rows. Any of m, n, k may be 0.
 void matmul(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue = {});
 void matmul(const Matrix& a, const PackedMatrix& b, const Matrix& c, const Epilogue& epilogue = {});

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 namespace skymm {
 namespace {
@@ -48,6 +49,22 @@ void narrow(const Matrix& from, const Matrix& to) {
   });
 }
 
+// The bias of n columns as floats; zeros where there is none.
+class Bias {
+ public:
+  Bias(const Epilogue& e, std::int64_t n) : values_(static_cast<std::size_t>(n)) {
+    for (std::int64_t j = 0; e.bias != nullptr && j < n; ++j) {
+      values_[static_cast<std::size_t>(j)] = e.bias_dtype == DType::bf16
+                                                 ? static_cast<float>(static_cast<const BFloat16*>(e.bias)[j])
+                                                 : static_cast<const float*>(e.bias)[j];
+    }
+  }
+  float operator[](std::int64_t j) const { return values_[static_cast<std::size_t>(j)]; }
+
+ private:
+  std::vector<float> values_;
+};
+
 float apply(Activation activation, float x) {
   switch (activation) {
     case Activation::relu:
@@ -81,26 +98,28 @@ void multiply_widened(const Matrix& a, const Matrix& b, const Matrix& c, const E
   narrow(wide_c, c);
 }
 
-void finish_empty(const Matrix& c, const Epilogue& e) {
-  for (std::int64_t i = 0; i < c.batch * c.rows; ++i) {
-    const std::int64_t at = i / c.rows * c.batch_step + i % c.rows * c.row_step;
-    for (std::int64_t j = 0; j < c.cols; ++j) {
-      float bias = 0;
-      if (e.bias != nullptr) {
-        bias = e.bias_dtype == DType::bf16 ? static_cast<float>(static_cast<const BFloat16*>(e.bias)[j])
-                                           : static_cast<const float*>(e.bias)[j];
-      }
-      const auto finish = [&](auto* to) {
-        using T = std::remove_pointer_t<decltype(to)>;
-        *to = static_cast<T>(apply(e.activation, bias) + (e.accumulate ? static_cast<float>(*to) : 0.0F));
-      };
-      if (c.dtype == DType::bf16) {
-        finish(static_cast<BFloat16*>(c.data) + at + j);
-      } else {
-        finish(static_cast<float*>(c.data) + at + j);
-      }
-    }
+namespace {
+
+template <class T>
+void finish_row(const float* product, const Bias& bias, const Epilogue& e, T* c, std::int64_t n) {
+  for (std::int64_t j = 0; j < n; ++j) {
+    const float x = (product != nullptr ? product[j] : 0.0F) + bias[j];
+    c[j] = static_cast<T>(apply(e.activation, x) + (e.accumulate ? static_cast<float>(c[j]) : 0.0F));
   }
 }
+
+}  // namespace
+
+void finish_product(const float* product, const Matrix& c, const Epilogue& e) {
+  const Bias bias(e, c.cols);
+  for (std::int64_t i = 0; i < c.batch * c.rows; ++i) {
+    const float* from = product != nullptr ? product + i * c.cols : nullptr;
+    void* const to = c.at(i / c.rows * c.batch_step + i % c.rows * c.row_step);
+    c.dtype == DType::bf16 ? finish_row(from, bias, e, static_cast<BFloat16*>(to), c.cols)
+                           : finish_row(from, bias, e, static_cast<float*>(to), c.cols);
+  }
+}
+
+void finish_empty(const Matrix& c, const Epilogue& e) { finish_product(nullptr, c, e); }
 
 }  // namespace skymm
