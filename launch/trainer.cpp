@@ -42,7 +42,8 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       world_(world),
       assembly_(assemble(config_, tokenizer_,
                          pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
-                         grid_.pipeline())) {
+                         grid_.pipeline())),
+      stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
   say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
@@ -76,8 +77,13 @@ void Trainer::say_layout() const {
   }
 }
 
-void Trainer::run() {
+RunEnd Trainer::run() {
   resume();
+  stopping_ = any(stop_request_.asked());
+  if (stopping_) {
+    say_stop(first_step_);
+    return RunEnd::stopped;
+  }
   loader_->seek(first_step_);
   const auto start = Clock::now();
   for (std::int64_t number = first_step_; number < config_.train.steps; ++number) {
@@ -86,18 +92,31 @@ void Trainer::run() {
     const bool out_of_time =
         config_.train.time_limit_minutes > 0 && agree(since(start) > 60 * config_.train.time_limit_minutes);
     const bool last = done == config_.train.steps || out_of_time;
-    if (validation_ && (last || done % config_.train.validate_every == 0)) log_->validation(done, validate());
+    if (validation_ && (last || done % config_.train.validate_every == 0)) {
+      if (const std::optional<double> loss = validate()) log_->validation(done, *loss);
+    }
     if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
       log_->mixture(done, *loader_->mixture(), done * config_.train.global_batch);
     }
-    if (last || done % config_.train.checkpoint_every == 0) checkpoint(done);
+    if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpoint(done);
     if (last) export_trained();
+    if (stopping_ && !last) {
+      say_stop(done);
+      return RunEnd::stopped;
+    }
     if (out_of_time) {
       log::info("the time limit of {} minutes is reached after step {}", config_.train.time_limit_minutes, done);
       break;
     }
   }
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_));
+  return RunEnd::done;
+}
+
+void Trainer::say_stop(std::int64_t done) const {
+  log::info("asked to stop ({}): saved after step {} of {}; the same command goes on from there",
+            stop_request_.reason().empty() ? "a signal to another rank" : stop_request_.reason(), done,
+            config_.train.steps);
 }
 
 // One optimizer step over the global batch.
@@ -114,10 +133,12 @@ StepMetrics Trainer::step(std::int64_t number) {
                               static_cast<double>(data.counts.images),
                               static_cast<double>(data.bad_samples),
                               data.gflop,
-                              blocked - blocked_before + blocked_in_update_};
+                              blocked - blocked_before + blocked_in_update_,
+                              stop_request_.asked() ? 1.0 : 0.0};
   mine.insert(mine.end(), data.counts.languages.begin(), data.counts.languages.end());
   mine.insert(mine.end(), data.counts.polarities.begin(), data.counts.polarities.end());
   const std::vector<double> total = sum_over(world_, mine);
+  stopping_ = stopping_ || total[7] > 0;
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number);
   StepMetrics metrics;
@@ -134,14 +155,14 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.bad_samples = static_cast<std::int64_t>(total[4]);
   metrics.gflop = total[5];
   metrics.communication_seconds = total[6] / world_.size();
-  std::copy_n(total.begin() + 7, 3, metrics.languages.begin());
-  std::copy_n(total.begin() + 10, 3, metrics.polarities.begin());
+  std::copy_n(total.begin() + 8, 3, metrics.languages.begin());
+  std::copy_n(total.begin() + 11, 3, metrics.polarities.begin());
   metrics.data_wait_seconds = data.waited_seconds;
   metrics.seconds = since(start);
   return metrics;
 }
 
-double Trainer::validate() {
+std::optional<double> Trainer::validate() {
   const TraceSpan span("validate", "train");
   double loss = 0, tokens = 0;
   validation_->seek(0);
@@ -150,6 +171,8 @@ double Trainer::validate() {
     const StepData data = validation_->next();
     loss += executor_->run(layout_.validation, data.batches);
     tokens += static_cast<double>(data.counts.label_tokens);
+    stopping_ = stopping_ || any(stop_request_.asked());
+    if (stopping_) return std::nullopt;
   }
   const std::vector<double> total = sum_over(world_, {loss, tokens});
   check(total[1] > 0, "the validation set has no answer to score");
@@ -221,6 +244,9 @@ void Trainer::export_trained() {
 double Trainer::blocked_seconds() const {
   return world_.counts().blocked() + grid_.data().counts().blocked() + grid_.pipeline().counts().blocked();
 }
+
+// True on every rank if it is true on one.
+bool Trainer::any(bool mine) { return sum_over(world_, {mine ? 1.0 : 0.0})[0] > 0; }
 
 // True on every rank if it is true on rank 0, whose clock decides.
 bool Trainer::agree(bool mine) {
