@@ -15,8 +15,8 @@ namespace skymm {
 
 class Device;
 
-enum class Purpose : std::uint8_t { weights, activations, gradients, optimizer, communication, workspace };
-inline constexpr int purpose_count = 6;
+enum class Purpose : std::uint8_t { weights, activations, gradients, optimizer, communication, workspace, checkpoints };
+inline constexpr int purpose_count = 7;
 std::string_view name_of(Purpose purpose);
 
 // Storage allocated by this thread while the scope lives is booked under `purpose`; activations otherwise.
@@ -57,6 +57,7 @@ class CachingAllocator {
   std::string report() const;  // a table by purpose, MiB
 
  private:
+  std::string table() const;  // under the lock
   Device& device_;
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<void*>> free_;
