@@ -1,9 +1,10 @@
 // Makes the micro-batches of each step on background threads, ahead of the trainer.
 //
-// Step s trains on the places [s B, (s + 1) B) of the mixture, whatever the number of ranks: the places are dealt to
-// ranks x micro-batches so that each gets as many samples, to one, and about the same length of text and pictures. The
-// deal follows from the places and the data set's index alone, so every rank makes it by itself. A bad sample leaves a
-// hole: no other takes its place, it is counted by reason and logged once.
+// Step s trains on the places [s B, (s + 1) B) of the mixture (or, after a seek, on those from another place on),
+// whatever the number of ranks: the places are dealt to ranks x micro-batches so that each gets as many samples, to
+// one, and about the same length of text and pictures. The deal follows from the places and the data set's index alone,
+// so every rank makes it by itself. A bad sample leaves a hole: no other takes its place, it is counted by reason and
+// logged once.
 #pragma once
 
 #include <condition_variable>
@@ -23,15 +24,16 @@
 namespace skymm {
 
 struct LoaderOptions {
-  std::int64_t global_batch = 32;     // samples of a step, over all ranks
-  std::int64_t micro_batch = 4;       // most samples of a micro-batch
-  int rank = 0, ranks = 1;            // data parallel
-  std::uint64_t seed = 0;             // of augmentation and the choice of negatives; the mixture has its own
-  bool augment = true;                // off for validation
-  bool wrap = true;                   // false: stop after one pass; later places are empty, not holes
-  double negative_share = 1.0;        // of turns about what is not in the picture
-  double max_bad_share = 0.05;        // of the samples seen; more is an Error ...
-  std::int64_t bad_share_after = 64;  // ... once so many were seen
+  std::int64_t global_batch = 32;              // samples of a step, over all ranks
+  std::int64_t micro_batch = 4;                // most samples of a micro-batch
+  int rank = 0, ranks = 1;                     // data parallel
+  std::uint64_t seed = 0;                      // of augmentation and the choice of negatives; the mixture has its own
+  bool augment = true;                         // off for validation
+  bool wrap = true;                            // false: stop after one pass; later places are empty, not holes
+  std::unordered_set<std::string> quarantine;  // ids of samples that are left out
+  double negative_share = 1.0;                 // of turns about what is not in the picture
+  double max_bad_share = 0.05;                 // of the samples seen; more is an Error ...
+  std::int64_t bad_share_after = 64;           // ... once so many were seen
   int threads = 1;
   int prefetch = 3;  // steps ahead
 };
@@ -50,7 +52,10 @@ class Loader {
 
   // The next step's micro-batches; waits for them. Throws Error where too many samples are bad.
   MicroBatches next();
-  void seek(std::int64_t step);  // next() gives this step, exactly as if the ones before had been asked for
+  // next() gives this step, exactly as if the ones before had been asked for. `place`: of its first sample; step B
+  // where the global batch was never another.
+  void seek(std::int64_t step, std::int64_t place);
+  void seek(std::int64_t step) { seek(step, step * options_.global_batch); }
 
   std::int64_t step() const { return next_step_; }               // that next() gives
   std::int64_t micro_batches() const { return micro_batches_; }  // of a step
@@ -65,7 +70,7 @@ class Loader {
   void work(const std::stop_token& stop);
   std::shared_ptr<Job> find_job();
   void plan(Job& job) const;
-  Prepared prepare(std::int64_t step, std::int32_t position) const;
+  Prepared prepare(const Job& job, std::int32_t position) const;
   static void append(MicroBatch& batch, Prepared&& sample);
   void assemble(Job& job) const;
   void count(const Job& job);
@@ -80,7 +85,7 @@ class Loader {
   std::mutex mutex_;  // of the jobs
   std::condition_variable_any changed_;
   std::deque<std::shared_ptr<Job>> jobs_;  // ascending steps, from next_step_
-  std::int64_t next_planned_ = 0;
+  std::int64_t next_planned_ = 0, next_place_ = 0;
 
   std::int64_t next_step_ = 0;
   double waited_ = 0;

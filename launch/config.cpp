@@ -280,9 +280,13 @@ void check_config(const TrainConfig& config) {
        fmt::format("train.micro_batch {} is more than train.global_batch {}", train.micro_batch, train.global_batch));
   need(run.resume == "auto" || run.resume == "none" || std::filesystem::exists(run.resume),
        fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
+  need(data.quarantine.empty() || std::filesystem::is_regular_file(data.quarantine),
+       fmt::format("data.quarantine: there is no file {}", data.quarantine));
   check_parallel(config);
   if (train.objective == "lvm") {
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
+    need(data.quarantine.empty() && train.spike_zscore == 0,
+         "train.objective lvm knows neither data.quarantine nor train.spike_zscore");
     return;
   }
   need(!model.train.empty(), "model.train is none: nothing would train; it takes resampler, lora, decoder, vision");
