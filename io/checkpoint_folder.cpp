@@ -63,6 +63,10 @@ void remove_old_checkpoints(const std::string& folder, std::int64_t step, const 
     if (keep.every > 0 && entry.step % keep.every == 0) continue;
     fs::remove(entry.path, ignored);
   }
+}
+
+void remove_interrupted_checkpoints(const std::string& folder) {
+  std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(folder, ignored)) {
     const fs::path& path = entry.path();
     if (path.extension() == ".tmp" && step_of(path.stem().string()) >= 0) fs::remove(path, ignored);

@@ -61,14 +61,14 @@ CheckpointLayout::CheckpointLayout(std::vector<StoredTensor> tensors, const Chec
   const auto room = static_cast<std::int64_t>(header_text(info, tensors_).size() + room_for_growth);
   const std::lock_guard lock(hdf5_mutex());
   structure_ = std::make_shared<Hdf5Image>();
-  places_ = {structure_->allocate("header", H5T_STD_U8LE, room), room,
-             structure_->allocate("checksums", H5T_STD_U64LE, first_checksum_.back())};
+  const hid_t file = structure_->file();
+  places_ = {hdf5_allocate(file, "header", H5T_STD_U8LE, room), room,
+             hdf5_allocate(file, "checksums", H5T_STD_U64LE, first_checksum_.back())};
   for (const StoredTensor& tensor : tensors_) {
     for (int array = 0; array < 3; ++array) {
       const bool stored = array < tensor.arrays();
       places_.push_back(
-          stored ? structure_->allocate(checkpoint_place(tensor.name, array), H5T_IEEE_F32LE, tensor.shape.numel())
-                 : 0);
+          stored ? hdf5_allocate(file, checkpoint_place(tensor.name, array), H5T_IEEE_F32LE, tensor.shape.numel()) : 0);
     }
   }
   structure_->close();

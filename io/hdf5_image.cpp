@@ -81,34 +81,6 @@ Hdf5Image::Hdf5Image() {
   file_ = Hdf5Handle(H5Fcreate("memory", H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose, what);
 }
 
-std::int64_t Hdf5Image::allocate(const std::string& name, hid_t type, std::int64_t count) {
-  const std::int64_t offset = hdf5_allocate(file(), name, type, count);
-  const auto begin = static_cast<std::uint64_t>(offset);
-  arrays_.emplace_back(begin, begin + static_cast<std::uint64_t>(count) * H5Tget_size(type));
-  return offset;
-}
-
-void Hdf5Image::close() {
-  file_.close("closing the structure of an HDF5 file");
-  for (const auto& [begin, end] : arrays_) forget(begin, end);
-}
-
-void Hdf5Image::forget(std::uint64_t begin, std::uint64_t end) {
-  auto next = written_.upper_bound(begin);
-  if (next != written_.begin()) --next;
-  while (next != written_.end() && next->first < end) {
-    const auto [from, until] = *next;
-    if (until <= begin) {
-      ++next;
-      continue;
-    }
-    written_.erase(next);
-    if (from < begin) written_[from] = begin;
-    if (until > end) written_[end] = until;
-    next = written_.upper_bound(begin);
-  }
-}
-
 void Hdf5Image::note(std::uint64_t begin, std::uint64_t end) {
   auto next = written_.upper_bound(begin);
   if (next != written_.begin() && std::prev(next)->second >= begin) begin = (--next)->first;

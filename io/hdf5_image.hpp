@@ -5,9 +5,7 @@
 
 #include <cstdint>
 #include <map>
-#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "io/hdf5.hpp"
@@ -21,10 +19,7 @@ class Hdf5Image {
   Hdf5Image& operator=(const Hdf5Image&) = delete;
 
   hid_t file() const { return file_.get(); }
-  // hdf5_allocate(), of an array whose place write_to() leaves alone. (HDF5 gives arrays places that its own structures
-  // had before, and what those held would be written there.)
-  std::int64_t allocate(const std::string& name, hid_t type, std::int64_t count);
-  void close();
+  void close() { file_.close("closing the structure of an HDF5 file"); }
   std::uint64_t bytes() const { return end_; }  // size of the file
   // After close(): gives the file its size and writes what is not an array's, and not a byte more: others may write the
   // arrays at the same time. Throws Error as write_at() does.
@@ -37,12 +32,10 @@ class Hdf5Image {
 
  private:
   void note(std::uint64_t begin, std::uint64_t end);
-  void forget(std::uint64_t begin, std::uint64_t end);
 
   std::map<std::uint64_t, std::vector<char>> pages_;
   std::map<std::uint64_t, std::uint64_t> written_;  // begin -> end of what was written, apart from each other
-  std::vector<std::pair<std::uint64_t, std::uint64_t>> arrays_;  // begin and end of each
-  Hdf5Handle file_;                                              // last: closes before the pages go
+  Hdf5Handle file_;                                 // last: closes before the pages go
 };
 
 }  // namespace skymm

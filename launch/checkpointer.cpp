@@ -54,6 +54,7 @@ Checkpointer::Checkpointer(std::string folder, const Retention& keep, const Opti
       world_(optimizer.world()),
       layout_(make_layout(info)),
       origins_(info.origins) {
+  if (world_.rank() == 0) remove_interrupted_checkpoints(folder_);  // before any rank gets further
   check_shared();
   if (world_.rank() != 0 || origins_.empty()) return;
   hashed_ = std::async(std::launch::async, [this, origins = origins_] { return hash_origins(origins); });

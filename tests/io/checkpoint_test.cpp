@@ -87,8 +87,6 @@ TEST(Checkpoint, ManyWritersMakeTheSameFile) {
   EXPECT_EQ(std::filesystem::file_size(folder.file("three.h5")), std::filesystem::file_size(folder.file("one.h5")));
 }
 
-// HDF5 moves what it keeps of many names, and gives arrays the places where that was: the structure may not be written
-// over them, whenever it is written.
 TEST(Checkpoint, TheStructureSparesTheArraysOfManySmallTensors) {
   const TemporaryFolder folder;
   for (const int count : {10, 40, 300}) {
@@ -246,7 +244,6 @@ TEST(Checkpoint, OldOnesAreRemoved) {
   const auto names = [&] { return files_in(folder.path()); };
   const auto name = [](std::int64_t step) { return fmt::format("step_{:08}.h5", step); };
   for (const std::int64_t step : {1, 2, 10, 20, 25, 30, 40}) write_file(checkpoint_path(folder.path(), step), "");
-  write_file(folder.file("step_00000031.h5.tmp"), "interrupted");
   write_file(folder.file("notes.txt"), "kept");
   remove_old_checkpoints(folder.path(), 30, {3, 10}, {checkpoint_path(folder.path(), 25)});
   EXPECT_EQ(names(), (std::vector<std::string>{"notes.txt", name(10), name(20), name(25), name(30), name(40)}));
@@ -254,6 +251,16 @@ TEST(Checkpoint, OldOnesAreRemoved) {
   EXPECT_EQ(names(), (std::vector<std::string>{"notes.txt", name(20), name(25), name(30), name(40)}));
   remove_old_checkpoints(folder.path(), 40, {1});
   EXPECT_EQ(names(), (std::vector<std::string>{"notes.txt", name(40)}));
+}
+
+TEST(Checkpoint, WhatWasInterruptedIsRemoved) {
+  const TemporaryFolder folder;
+  for (const char* name : {"step_00000031.h5", "step_00000031.h5.tmp", "notes.tmp"}) write_file(folder.file(name), "");
+  remove_old_checkpoints(folder.path(), 31, {1});
+  EXPECT_EQ(files_in(folder.path()).size(), 3u) << "another rank may be writing it";
+  remove_interrupted_checkpoints(folder.path());
+  EXPECT_EQ(files_in(folder.path()), (std::vector<std::string>{"notes.tmp", "step_00000031.h5"}));
+  remove_interrupted_checkpoints(folder.file("absent"));
 }
 
 // Files may not grow beyond `bytes` while this lives, as on a full disk.

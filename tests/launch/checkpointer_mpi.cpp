@@ -156,7 +156,10 @@ TEST_F(Checkpointing, TheNextWaitsAndOldOnesGo) {
   for (std::int64_t step = 1; step <= 5; ++step) checkpointer.begin(info_of(step));
   EXPECT_TRUE(checkpointer.finish());
   std::vector<std::int64_t> steps;
-  for (const CheckpointEntry& entry : checkpoints_in(folder())) steps.push_back(entry.step);
+  for (const CheckpointEntry& entry : checkpoints_in(folder())) {
+    steps.push_back(entry.step);
+    CheckpointFile(entry.path).verify();  // of all ranks
+  }
   EXPECT_EQ(steps, (std::vector<std::int64_t>{5, 4, 2}));
 }
 
