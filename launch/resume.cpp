@@ -110,7 +110,7 @@ void tell(const CheckpointFile& file, const TrainConfig& config) {
     if (!change.option.starts_with("run.")) log::info("since that checkpoint: {}", change.str());
   }
   if (info.seed != config.run.seed) {
-    log::warn("run.seed was {}, now {}: the order of samples and dropout are others from here on", info.seed,
+    log::info("run.seed was {}, now {}: the order of samples and dropout are others from here on", info.seed,
               config.run.seed);
   }
 }
