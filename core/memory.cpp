@@ -21,8 +21,8 @@ std::size_t rounded(std::size_t bytes) {
 }  // namespace
 
 std::string_view name_of(Purpose purpose) {
-  constexpr std::string_view names[] = {"weights",   "activations",   "gradients",
-                                        "optimizer", "communication", "workspace"};
+  constexpr std::string_view names[] = {"weights",       "activations", "gradients",  "optimizer",
+                                        "communication", "workspace",   "checkpoints"};
   return names[static_cast<int>(purpose)];
 }
 
@@ -58,16 +58,10 @@ void CachingAllocator::release_cached() {
 }
 
 void CachingAllocator::fail_out_of_memory(std::size_t size, Purpose purpose) const {
-  std::string table;
-  for (int i = 0; i < purpose_count; ++i) {
-    table += fmt::format("{}{} {:.1f}", i > 0 ? ", " : "", name_of(static_cast<Purpose>(i)),
-                         static_cast<double>(use_[i].current) / 1048576.0);
-  }
   fail(
-      "out of memory on {}: {:.1f} MiB for {} asked; in use (MiB): {}. Use a smaller micro-batch, recompute, or "
-      "more "
-      "pipeline stages",
-      device_.name(), static_cast<double>(size) / 1048576.0, name_of(purpose), table);
+      "out of memory on {}: {:.1f} MiB asked for {}. Use a smaller micro-batch, recompute, or more pipeline stages; "
+      "in use:\n{}",
+      device_.name(), static_cast<double>(size) / 1048576.0, name_of(purpose), table());
 }
 
 void* CachingAllocator::allocate(std::size_t bytes, Purpose purpose) {
@@ -142,6 +136,10 @@ void CachingAllocator::trim() {
 
 std::string CachingAllocator::report() const {
   const std::lock_guard lock(mutex_);
+  return table();
+}
+
+std::string CachingAllocator::table() const {
   constexpr double mib = 1048576.0;
   std::string text = fmt::format("{:<14}{:>12}{:>12}\n", "memory (MiB)", "now", "peak");
   for (int i = 0; i < purpose_count; ++i) {

@@ -16,8 +16,8 @@ namespace skymm {
 class Device;
 class Stream;
 
-enum class Purpose : std::uint8_t { weights, activations, gradients, optimizer, communication, workspace };
-inline constexpr int purpose_count = 6;
+enum class Purpose : std::uint8_t { weights, activations, gradients, optimizer, communication, workspace, checkpoints };
+inline constexpr int purpose_count = 7;
 std::string_view name_of(Purpose purpose);
 
 // Storage allocated by this thread while the scope lives is booked under `purpose`; activations otherwise.
@@ -73,6 +73,7 @@ class CachingAllocator {
   void release_cached();
   [[noreturn]] void fail_out_of_memory(std::size_t size, Purpose purpose) const;
 
+  std::string table() const;  // under the lock
   Device& device_;
   WorkOn work_;
   mutable std::mutex mutex_;

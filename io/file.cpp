@@ -80,11 +80,15 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 void AtomicFile::commit() {
   const bool synced = ::fsync(fd_) == 0;
   check(synced, "cannot bring {} to disk: {} ({} is as it was)", temporary_, std::strerror(errno), path_);
-  const bool renamed = std::rename(temporary_.c_str(), path_.c_str()) == 0;
-  check(renamed, "cannot rename {} to {}: {}", temporary_, path_, std::strerror(errno));
+  rename_file(temporary_, path_);
   ::close(fd_);
   fd_ = -1;
-  sync_folder(folder_of(path_));
+}
+
+void rename_file(const std::string& from, const std::string& to) {
+  const bool renamed = std::rename(from.c_str(), to.c_str()) == 0;
+  check(renamed, "cannot rename {} to {}: {}", from, to, std::strerror(errno));
+  sync_folder(folder_of(to));
 }
 
 void write_file(const std::string& path, std::string_view bytes) {

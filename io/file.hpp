@@ -30,6 +30,9 @@ class AtomicFile {
   int fd_ = -1;
 };
 
+// Renames a file that is on disk, and brings the rename to disk.
+void rename_file(const std::string& from, const std::string& to);
+
 void write_file(const std::string& path, std::string_view bytes);
 
 }  // namespace skymm

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include "core/error.hpp"
 
@@ -80,7 +81,18 @@ Hdf5Image::Hdf5Image() {
   file_ = Hdf5Handle(H5Fcreate("memory", H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose, what);
 }
 
+void Hdf5Image::note(std::uint64_t begin, std::uint64_t end) {
+  auto next = written_.upper_bound(begin);
+  if (next != written_.begin() && std::prev(next)->second >= begin) begin = (--next)->first;
+  while (next != written_.end() && next->first <= end) {
+    end = std::max(end, next->second);
+    next = written_.erase(next);
+  }
+  written_[begin] = end;
+}
+
 void Hdf5Image::write(std::uint64_t address, const void* data, std::size_t bytes) {
+  if (bytes > 0) note(address, address + bytes);
   const char* p = static_cast<const char*>(data);
   while (bytes > 0) {
     std::vector<char>& to = pages_[address / page];
@@ -108,10 +120,13 @@ void Hdf5Image::read(std::uint64_t address, void* data, std::size_t bytes) const
 void Hdf5Image::write_to(int fd, std::string_view what) const {
   const bool sized = ::ftruncate(fd, static_cast<off_t>(end_)) == 0;
   check(sized, "{}: making it {} bytes long failed: {}", what, end_, std::strerror(errno));
-  for (const auto& [number, bytes] : pages_) {
-    const std::uint64_t begin = number * page;
-    if (begin >= end_) continue;
-    write_at(fd, bytes.data(), std::min(page, end_ - begin), static_cast<std::int64_t>(begin), what);
+  std::vector<char> bytes;
+  for (const auto& [begin, written] : written_) {
+    const std::uint64_t end = std::min(written, end_);
+    if (begin >= end) continue;
+    bytes.resize(end - begin);
+    read(begin, bytes.data(), bytes.size());
+    write_at(fd, bytes.data(), bytes.size(), static_cast<std::int64_t>(begin), what);
   }
 }
 

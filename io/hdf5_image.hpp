@@ -21,7 +21,8 @@ class Hdf5Image {
   hid_t file() const { return file_.get(); }
   void close() { file_.close("closing the structure of an HDF5 file"); }
   std::uint64_t bytes() const { return end_; }  // size of the file
-  // After close(): gives the file its size and writes what is not an array's. Throws Error as write_at() does.
+  // After close(): gives the file its size and writes what is not an array's, and not a byte more: others may write the
+  // arrays at the same time. Throws Error as write_at() does.
   void write_to(int fd, std::string_view what) const;
 
   // For the driver: pages that nothing was written to take no memory.
@@ -30,8 +31,11 @@ class Hdf5Image {
   std::uint64_t end_ = 0;  // of the allocated addresses
 
  private:
+  void note(std::uint64_t begin, std::uint64_t end);
+
   std::map<std::uint64_t, std::vector<char>> pages_;
-  Hdf5Handle file_;  // last: closes before the pages go
+  std::map<std::uint64_t, std::uint64_t> written_;  // begin -> end of what was written, apart from each other
+  Hdf5Handle file_;                                 // last: closes before the pages go
 };
 
 }  // namespace skymm

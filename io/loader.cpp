@@ -77,7 +77,7 @@ struct Loader::Prepared {
 
 // One step in the making. Its plan is made by one thread, its samples by any; the last of these puts them together.
 struct Loader::Job {
-  std::int64_t step = 0;
+  std::int64_t step = 0, place = 0;                // of its first sample
   std::vector<std::vector<std::int32_t>> batches;  // positions, of each micro-batch of this rank
   std::vector<std::pair<std::size_t, std::size_t>> items;
   std::vector<std::vector<Prepared>> prepared;
@@ -122,11 +122,12 @@ std::int64_t Loader::steps_per_pass() const {
   return (mixture_->size() + options_.global_batch - 1) / options_.global_batch;
 }
 
-void Loader::seek(std::int64_t step) {
-  check(step >= 0, "step {} does not exist", step);
+void Loader::seek(std::int64_t step, std::int64_t place) {
+  check(step >= 0 && place >= 0, "step {} at place {} does not exist", step, place);
   const std::lock_guard lock(mutex_);
   jobs_.clear();  // threads that still work on them drop what they made
   next_step_ = next_planned_ = step;
+  next_place_ = place;
   changed_.notify_all();
 }
 
@@ -176,6 +177,7 @@ std::shared_ptr<Loader::Job> Loader::find_job() {
   if (jobs_.size() >= static_cast<std::size_t>(options_.prefetch)) return nullptr;
   jobs_.push_back(std::make_shared<Job>());
   jobs_.back()->step = next_planned_++;
+  jobs_.back()->place = std::exchange(next_place_, next_place_ + options_.global_batch);
   return jobs_.back();
 }
 
@@ -208,7 +210,7 @@ void Loader::work(const std::stop_token& stop) {
       const auto [batch, slot] = job->items[job->taken++];
       lock.unlock();
       try {
-        job->prepared[batch][slot] = prepare(job->step, job->batches[batch][slot]);
+        job->prepared[batch][slot] = prepare(*job, job->batches[batch][slot]);
       } catch (...) {
         error = std::current_exception();
       }
@@ -222,7 +224,7 @@ void Loader::work(const std::stop_token& stop) {
 }
 
 void Loader::plan(Job& job) const {
-  const std::int64_t first = job.step * options_.global_batch;
+  const std::int64_t first = job.place;
   const std::int64_t places = options_.wrap
                                   ? options_.global_batch
                                   : std::clamp<std::int64_t>(mixture_->size() - first, 0, options_.global_batch);
@@ -244,8 +246,8 @@ void Loader::plan(Job& job) const {
   }
 }
 
-Loader::Prepared Loader::prepare(std::int64_t step, std::int32_t position) const {
-  const Draw draw = mixture_->at(step * options_.global_batch + position);
+Loader::Prepared Loader::prepare(const Job& job, std::int32_t position) const {
+  const Draw draw = mixture_->at(job.place + position);
   Prepared out;
   out.position = position;
   out.id = fmt::format("{} of data set {}", draw.index, draw.source);
@@ -262,6 +264,7 @@ Loader::Prepared Loader::prepare(std::int64_t step, std::int32_t position) const
   }
   if (!sample.id.empty()) out.id = sample.id;
   out.language = sample.language;
+  if (options_.quarantine.contains(out.id)) return hole(Skip::filtered, "it is in quarantine");
   out.turns_dropped = drop_negative_turns(sample, options_.negative_share, options_.seed, draw);
   for (const Part& part : sample.parts) {
     if (part.kind == Part::Kind::answer) ++out.polarities[static_cast<std::size_t>(part.polarity)];
@@ -276,7 +279,7 @@ Loader::Prepared Loader::prepare(std::int64_t step, std::int32_t position) const
       if (options_.augment) {
         augment(pixels, images_,
                 {.seed = options_.seed,
-                 .step = static_cast<std::uint32_t>(step),
+                 .step = static_cast<std::uint32_t>(job.step),
                  .position = static_cast<std::uint32_t>(position),
                  .picture = static_cast<std::uint32_t>(i)});
       }

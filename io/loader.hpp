@@ -1,6 +1,7 @@
 // Makes the micro-batches of each step on background threads, ahead of the trainer.
 //
-// Step s trains on the places [s B, (s + 1) B) of the mixture, whatever the number of ranks: the places are dealt to
+// Step s trains on the places [s B, (s + 1) B) of the mixture (or, after a seek, on those from another place on),
+// whatever the number of ranks: the places are dealt to
 // ranks x micro-batches by their cost, the length of text and pictures (Balance). The deal follows from the places and
 // the data set's index alone, so every rank makes it by itself. A bad sample leaves a hole: no other takes its place,
 // it is counted by reason and logged once.
@@ -37,6 +38,7 @@ struct LoaderOptions {
   std::uint64_t seed = 0;          // of augmentation and the choice of negatives; the mixture has its own
   bool augment = true;             // off for validation
   bool wrap = true;                // false: stop after one pass; later places are empty, not holes
+  std::unordered_set<std::string> quarantine;  // ids of samples that are left out
   double negative_share = 1.0;     // of turns about what is not in the picture
   Balance balance = Balance::samples;
   double image_cost = 0;              // of a picture before its visual tokens, in text tokens: the vision model's work
@@ -62,7 +64,10 @@ class Loader {
 
   // The next step's micro-batches; waits for them. Throws Error where too many samples are bad.
   MicroBatches next();
-  void seek(std::int64_t step);  // next() gives this step, exactly as if the ones before had been asked for
+  // next() gives this step, exactly as if the ones before had been asked for. `place`: of its first sample; step B
+  // where the global batch was never another.
+  void seek(std::int64_t step, std::int64_t place);
+  void seek(std::int64_t step) { seek(step, step * options_.global_batch); }
 
   std::int64_t step() const { return next_step_; }               // that next() gives
   std::int64_t micro_batches() const { return micro_batches_; }  // of a step
@@ -77,7 +82,7 @@ class Loader {
   void work(const std::stop_token& stop);
   std::shared_ptr<Job> find_job();
   void plan(Job& job) const;
-  Prepared prepare(std::int64_t step, std::int32_t position) const;
+  Prepared prepare(const Job& job, std::int32_t position) const;
   static void append(MicroBatch& batch, Prepared&& sample);
   void assemble(Job& job) const;
   void count(const Job& job);
@@ -92,7 +97,7 @@ class Loader {
   std::mutex mutex_;  // of the jobs
   std::condition_variable_any changed_;
   std::deque<std::shared_ptr<Job>> jobs_;  // ascending steps, from next_step_
-  std::int64_t next_planned_ = 0;
+  std::int64_t next_planned_ = 0, next_place_ = 0;
 
   std::int64_t next_step_ = 0;
   double waited_ = 0;

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "core/error.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint_folder.hpp"
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "ops/kernels/kernels.hpp"
@@ -34,8 +34,10 @@ std::string target_of(const std::string& name) {
 NamedTensors read_tensors(const std::string& file) {
   NamedTensors tensors;
   if (file.ends_with(".h5")) {
-    for (const CheckpointTensor& tensor : load_checkpoint(file).tensors) {
-      tensors.emplace_back(tensor.name, Tensor::from(tensor.value, tensor.shape));
+    const CheckpointFile checkpoint(file);
+    for (std::size_t i = 0; i < checkpoint.tensors().size(); ++i) {
+      const StoredTensor& tensor = checkpoint.tensors()[i];
+      tensors.emplace_back(tensor.name, Tensor::from(checkpoint.read_whole(i, 0), tensor.shape));
     }
     return tensors;
   }
@@ -94,9 +96,9 @@ TrainedRun read_trained(const std::string& run_dir, const std::string& file) {
   TrainedRun run{.config = *parse_config({"--config", config}), .file = file};
   if (run.file.empty() && fs::exists(trained)) run.file = trained;
   if (run.file.empty()) {
-    const auto found = newest_checkpoint(run_dir + "/checkpoints");
+    const auto found = newest_checkpoint(checkpoint_folder(run_dir));
     check(found.has_value(), "the run in {} has neither trained.safetensors nor a checkpoint yet", run_dir);
-    run.file = found->path;
+    run.file = found->path();
   }
   run.tensors = read_tensors(run.file);
   return run;

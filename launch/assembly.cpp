@@ -89,6 +89,10 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);
   load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
+  for (const PretrainedPart& part : pretrained.parts) {
+    for (const std::string& file : part.source->files()) assembly.files.push_back(file);
+  }
+  std::ranges::copy(config.model.weights, std::back_inserter(assembly.files));
   describe_whole(assembly, pipeline);
   assembly.model->freeze();
   return assembly;

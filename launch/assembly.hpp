@@ -18,6 +18,7 @@ struct Assembly {
   std::int64_t visual_tokens = 0;  // of one picture; 0 for a decoder alone
   std::uint64_t frozen_hash = 0;   // of all frozen weights of the model: a checkpoint belongs to them
   std::string table;               // trainable_table of the whole model
+  std::vector<std::string> files;  // that weights were read from
 
   PromptBuilder prompts(const TrainConfig& config) const;
 };

@@ -294,6 +294,8 @@ void check_config(const TrainConfig& config) {
   need(run.resume == "auto" || run.resume == "none" || std::filesystem::exists(run.resume),
        fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
   check_save_before_end(config);
+  need(data.quarantine.empty() || std::filesystem::is_regular_file(data.quarantine),
+       fmt::format("data.quarantine: there is no file {}", data.quarantine));
   check_parallel(config);
   const bool few_bits = model.frozen_format == "int8" || model.frozen_format == "nf4";
   need(few_bits || model.frozen_format == "dtype" || model.frozen_format == model.dtype,
@@ -306,6 +308,8 @@ void check_config(const TrainConfig& config) {
   if (train.objective == "lvm") {
     need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
+    need(data.quarantine.empty() && train.spike_zscore == 0,
+         "train.objective lvm knows neither data.quarantine nor train.spike_zscore");
     return;
   }
   need(!model.train.empty(), "model.train is none: nothing would train; it takes resampler, lora, decoder, vision");

@@ -59,6 +59,7 @@ struct DataConfig {
   double negatives = 1;
   double temperature = 0;
   std::string balance = "samples";
+  std::string quarantine;
   bool augment = true, fast_jpeg = false;
   int workers = 1;
 };
@@ -74,6 +75,9 @@ struct TrainingConfig {
   float weight_decay = 0.05F, beta1 = 0.9F, beta2 = 0.95F, epsilon = 1e-8F, clip_norm = 1;
   std::int64_t log_every = 10, validate_every = 200, validation_steps = 20, checkpoint_every = 500;
   int keep_checkpoints = 2;
+  std::int64_t keep_every = 0;
+  double spike_zscore = 0;
+  std::int64_t most_skipped = 10;
   double time_limit_minutes = 0;
 };
 

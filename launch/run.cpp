@@ -1,26 +1,22 @@
 #include "launch/run.hpp"
 
 #include <filesystem>
-#include <map>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint_folder.hpp"
 
 namespace skymm {
 namespace {
 
 void load_newest_checkpoint(Module& model, const std::string& dir) {
-  const std::optional<FoundCheckpoint> found = newest_checkpoint(dir + "/checkpoints");
+  const std::optional<CheckpointFile> found = newest_checkpoint(checkpoint_folder(dir));
   check(found.has_value(), "the run in {} has neither trained.safetensors nor a checkpoint yet", dir);
-  std::map<std::string, const CheckpointTensor*> tensors;
-  for (const CheckpointTensor& tensor : found->checkpoint.tensors) tensors[tensor.name] = &tensor;
   for (const NamedParameter& entry : trainable_parameters(model)) {
-    const auto tensor = tensors.find(entry.name);
-    check(tensor != tensors.end(), "{} has no tensor {}", found->path, entry.name);
-    entry.parameter->value.copy_from(Tensor::from(tensor->second->value, entry.parameter->shape));
+    const std::vector<float> value = found->read_whole(found->find(entry.name), 0);
+    entry.parameter->value.copy_from(Tensor::from(value, entry.parameter->shape));
   }
-  log::info("the run goes on: its weights after step {} are taken from {}", found->checkpoint.step, found->path);
+  log::info("the run goes on: its weights after step {} are taken from {}", found->info().step, found->path());
 }
 
 }  // namespace

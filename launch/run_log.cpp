@@ -48,6 +48,7 @@ EventWriter& RunLog::events() {
 }
 
 void RunLog::step(const StepMetrics& m) {
+  add_to_totals(m);
   if (!speaks_) return;
   if (first_step_ < 0) first_step_ = m.step - 1;
   recent_.push_back(m);
@@ -78,6 +79,32 @@ void RunLog::step(const StepMetrics& m) {
                                 {"skipped", m.skipped}};
   file_ << entry.dump() << '\n' << std::flush;
   if (m.step % config_.train.log_every == 0 || m.step == config_.train.steps) line();
+}
+
+void RunLog::add_to_totals(const StepMetrics& m) {
+  const StepMetrics before = sum_;
+  sum_ = m;
+  sum_.tokens += before.tokens;
+  sum_.images += before.images;
+  sum_.gflop += before.gflop;
+  sum_.seconds += before.seconds;
+}
+
+std::string RunLog::totals() const {
+  nlohmann::json totals = {{"loss", sum_.loss},   {"tokens", sum_.tokens},   {"images", sum_.images},
+                           {"gflop", sum_.gflop}, {"seconds", sum_.seconds}, {"bad_samples", sum_.bad_samples}};
+  if (validation_loss_ > 0) totals["validation_loss"] = validation_loss_;
+  return totals.dump();
+}
+
+void RunLog::restore_totals(const std::string& totals) {
+  const nlohmann::json saved = nlohmann::json::parse(totals, nullptr, false);
+  if (!saved.is_object()) return;
+  sum_.tokens = saved.value("tokens", 0.0);
+  sum_.images = saved.value("images", 0.0);
+  sum_.gflop = saved.value("gflop", 0.0);
+  sum_.seconds = saved.value("seconds", 0.0);
+  validation_loss_ = saved.value("validation_loss", 0.0);
 }
 
 void RunLog::line() {
@@ -111,6 +138,7 @@ void RunLog::line() {
 }
 
 void RunLog::validation(std::int64_t step, double loss) {
+  validation_loss_ = loss;
   figure(step, "validation loss", loss);
   if (speaks_) log::info("step {:>6}  validation loss {:.4f}", step, loss);
 }

@@ -26,7 +26,7 @@ struct StepMetrics {
   double communication_seconds = 0;
   std::int64_t bad_samples = 0;                     // so far
   std::array<double, 3> languages{}, polarities{};  // samples of each Language and answers of each Polarity of the step
-  bool skipped = false;
+  bool skipped = false;  // the weights were not changed
 };
 
 class RunLog {
@@ -49,10 +49,16 @@ class RunLog {
     std::vector<std::pair<std::int64_t, double>> points;
   };
   const std::vector<Curve>& curves() const { return curves_; }
+
+  // Of the whole run, what it resumed from included: steps' loss, tokens, images, seconds, ... as JSON, for
+  // checkpoints.
+  std::string totals() const;
+  void restore_totals(const std::string& totals);
   double seconds() const;  // since the start of the run
 
  private:
   void line();
+  void add_to_totals(const StepMetrics& metrics);
   void record(std::int64_t step, const std::string& name, double value);
   EventWriter& events();
 
@@ -65,6 +71,8 @@ class RunLog {
   std::vector<Curve> curves_;
   std::vector<StepMetrics> recent_;
   std::array<double, 3> languages_{}, polarities_{};  // since the start
+  StepMetrics sum_;             // tokens, images, gflop and seconds of all steps; the rest is of the last one
+  double validation_loss_ = 0;  // the last; 0: none yet
   std::int64_t first_step_ = -1;
 };
 

@@ -3,10 +3,13 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
 #include "core/error.hpp"
@@ -35,6 +38,20 @@ std::string utc_now() {
 }
 
 }  // namespace
+
+// The start is the 22nd field of /proc/self/stat, in ticks since the system's start; the second holds the name, in
+// brackets, and may have spaces.
+double seconds_since_process_start() {
+  std::string text;
+  std::getline(std::ifstream("/proc/self/stat"), text);
+  std::istringstream fields(text.substr(std::min(text.size(), text.rfind(')') + 1)));
+  std::string field;
+  for (int i = 3; i <= 22; ++i) fields >> field;
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  const double started = std::strtod(field.c_str(), nullptr) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - started;
+}
 
 RunStart this_start(int ranks) {
   std::array<char, 256> host{};

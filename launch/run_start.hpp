@@ -12,6 +12,8 @@ struct RunStart {
   int cores = 0, ranks = 0, threads = 0;  // cores of the host; threads of a rank
 };
 
+double seconds_since_process_start();
+
 // Of this process. What the system does not tell stays empty.
 RunStart this_start(int ranks);
 

@@ -1,12 +1,28 @@
 #include "launch/step_loader.hpp"
 
+#include <sstream>
+#include <unordered_set>
+
 #include "io/dataset_source.hpp"
+#include "io/file.hpp"
 #include "launch/batches.hpp"
+#include "launch/options.hpp"
 #include "ops/models/cost.hpp"
 #include "parallel/pipeline/batches.hpp"
 
 namespace skymm {
 namespace {
+
+// An id a line; lines that begin with '#' are comments.
+std::unordered_set<std::string> read_quarantine(const std::string& path) {
+  std::unordered_set<std::string> ids;
+  if (path.empty()) return ids;
+  std::istringstream lines(read_file(path));
+  for (std::string line; std::getline(lines, line);) {
+    if (const std::string_view id = trimmed(line); !id.empty() && !id.starts_with('#')) ids.emplace(id);
+  }
+  return ids;
+}
 
 Balance parse_balance(std::string_view name) {
   if (name == "cost") return Balance::cost;
@@ -46,6 +62,7 @@ std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& a
   options.wrap = training;
   options.negative_share = training ? config.data.negatives : 1.0;
   options.threads = config.data.workers;
+  if (training) options.quarantine = read_quarantine(config.data.quarantine);
   options.balance = parse_balance(config.data.balance);
   options.image_cost = image_cost(assembly.model->config());
   return std::make_unique<Loader>(std::move(mixture), assembly.prompts(config), assembly.images, options);
@@ -91,6 +108,7 @@ StepData StepLoader::next() {
     const int image_size = model_.config().vision ? static_cast<int>(model_.config().vision->image) : 0;
     for (const MicroBatch& batch : loaded.micro_batches) {
       data.batches.push_back(to_batch(batch, image_size, model_.dtype(), config_.run.seed, loaded.step, training_));
+      data.samples.push_back({batch.ids, batch.counts.label_tokens});
     }
     data.counts = loaded.counts;
     data.bad_samples = loader_->totals().bad();
@@ -101,8 +119,8 @@ StepData StepLoader::next() {
   return data;
 }
 
-void StepLoader::seek(std::int64_t step) {
-  if (loader_) loader_->seek(step);
+void StepLoader::seek(std::int64_t step, std::int64_t place) {
+  if (loader_) loader_->seek(step, place);
 }
 
 }  // namespace skymm

@@ -12,8 +12,15 @@
 
 namespace skymm {
 
+// What a micro-batch is made of.
+struct BatchSamples {
+  std::vector<std::string> ids;
+  std::int64_t label_tokens = 0;
+};
+
 struct StepData {
-  std::vector<Batch> batches;  // with pixels on the first stage only
+  std::vector<Batch> batches;         // with pixels on the first stage only
+  std::vector<BatchSamples> samples;  // of each, on the first stage
   // Of this pipeline's samples, known on its first stage; zero on the others, so that sums over all ranks are right.
   BatchCounts counts;
   std::int64_t bad_samples = 0;  // since the start
@@ -29,7 +36,7 @@ class StepLoader {
 
   // Collective over the pipeline, in order from the step that seek() set (0 at first).
   StepData next();
-  void seek(std::int64_t step);
+  void seek(std::int64_t step, std::int64_t place);  // place: of its first sample in the mixture
   std::int64_t steps_per_pass() const { return steps_per_pass_; }
   const Mixture* mixture() const { return mixture_.get(); }  // null where the rank is not on the first stage
 

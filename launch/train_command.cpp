@@ -16,6 +16,7 @@
 #include "launch/trainer.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/job.hpp"
+#include "parallel/stacks.hpp"
 #include "parallel/watchdog.hpp"
 
 namespace skymm {
@@ -36,6 +37,7 @@ int train_command(const std::vector<std::string>& arguments) {
   apply_process_options(config->run);
   set_check_collectives(config->parallel.check_collectives);
   set_watchdog_limit(config->parallel.watchdog_seconds);
+  set_stacks_folder(config->run.dir);
   if (config->run.trace) enable_trace();
   if (ranks->rank() == 0) {
     std::filesystem::create_directories(config->run.dir);

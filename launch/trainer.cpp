@@ -3,19 +3,24 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <map>
+#include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/trace.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint_folder.hpp"
 #include "io/file.hpp"
 #include "io/weights/safetensors.hpp"
+#include "launch/checkpointer.hpp"
 #include "launch/peak.hpp"
 #include "launch/pretrained.hpp"
 #include "launch/ranks_report.hpp"
+#include "launch/resume.hpp"
 #include "launch/run_log.hpp"
+#include "launch/run_start.hpp"
 #include "launch/step_loader.hpp"
+#include "launch/suspects.hpp"
+#include "launch/version.hpp"
 #include "parallel/pipeline/executor.hpp"
 #include "parallel/pipeline/partition.hpp"
 #include "parallel/zero/states.hpp"
@@ -43,6 +48,8 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       assembly_(assemble(config_, tokenizer_,
                          pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
                          grid_.pipeline())),
+      guard_({config_.train.spike_zscore, config_.train.most_skipped}),
+      stragglers_(grid_),
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
   say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
@@ -78,29 +85,33 @@ void Trainer::say_layout() const {
 }
 
 RunEnd Trainer::run() {
-  resume();
+  start_from_checkpoint();
   stopping_ = any(stop_request_.asked());
   if (stopping_) {
     say_stop(first_step_);
     return RunEnd::stopped;
   }
-  loader_->seek(first_step_);
+  loader_->seek(first_step_, first_place_);
   const auto start = Clock::now();
   for (std::int64_t number = first_step_; number < config_.train.steps; ++number) {
     log_->step(step(number));
+    if (number == first_step_)
+      log::info("the first step is done {:.1f} s after the start", seconds_since_process_start());
+    checkpointer_->poll();
     const std::int64_t done = number + 1;
     const bool out_of_time =
         config_.train.time_limit_minutes > 0 && agree(since(start) > 60 * config_.train.time_limit_minutes);
     const bool last = done == config_.train.steps || out_of_time;
+    if (done % config_.train.log_every == 0) stragglers_.report();
     if (validation_ && (last || done % config_.train.validate_every == 0)) {
       if (const std::optional<double> loss = validate()) log_->validation(done, *loss);
     }
     if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
       log_->mixture(done, *loader_->mixture(), done * config_.train.global_batch);
     }
-    if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpoint(done);
-    if (last) export_trained();
+    if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpointer_->begin(checkpoint_info(done));
     if (stopping_ && !last) {
+      check(checkpointer_->finish(), "asked to stop after step {}, but the checkpoint could not be written", done);
       say_stop(done);
       return RunEnd::stopped;
     }
@@ -109,6 +120,8 @@ RunEnd Trainer::run() {
       break;
     }
   }
+  checkpointer_->finish();
+  export_trained();
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_));
   return RunEnd::done;
 }
@@ -145,11 +158,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.step = number + 1;
   metrics.loss = total[0] / total[1];
   metrics.learning_rate = learning_rate(config_, number);
-  const StepReport report = optimizer_->step(static_cast<float>(metrics.learning_rate), total[1]);
+  update(metrics, total[1], data);
   blocked_in_update_ = blocked_seconds() - blocked;
-  if (report.skipped) log::warn("step {}: the gradient is not finite; no rank changed anything", metrics.step);
-  metrics.gradient_norm = report.gradient_norm;
-  metrics.skipped = report.skipped;
   metrics.tokens = total[2];
   metrics.images = total[3];
   metrics.bad_samples = static_cast<std::int64_t>(total[4]);
@@ -159,13 +169,36 @@ StepMetrics Trainer::step(std::int64_t number) {
   std::copy_n(total.begin() + 11, 3, metrics.polarities.begin());
   metrics.data_wait_seconds = data.waited_seconds;
   metrics.seconds = since(start);
+  stragglers_.add(metrics.seconds - (blocked_seconds() - blocked_before));
   return metrics;
+}
+
+// Changes the weights, or lets the step pass without: all ranks the same, by what they all know.
+void Trainer::update(StepMetrics& metrics, double label_tokens, const StepData& data) {
+  std::string objection = guard_.objection(metrics.loss);
+  if (objection.empty()) {
+    const StepReport report = optimizer_->step(static_cast<float>(metrics.learning_rate), label_tokens);
+    metrics.gradient_norm = report.gradient_norm;
+    if (!report.skipped) return guard_.applied(metrics.loss);
+    objection = "the gradient is not finite";
+  } else {
+    optimizer_->skip_step();
+  }
+  metrics.skipped = true;
+  const std::string suspects =
+      record_skipped_step(grid_, config_.run.dir, {metrics.step, objection, metrics.loss, metrics.gradient_norm},
+                          data.samples, executor_->losses());
+  if (world_.rank() == 0) log::warn("step {} is skipped: {}; samples: {}", metrics.step, objection, suspects);
+  check(!guard_.skipped(),
+        "{} steps in a row were skipped; the last, {}: {}. Samples: {}. All are in {}/skipped_steps.jsonl; lower the "
+        "learning rate, or name bad samples in data.quarantine",
+        config_.train.most_skipped, metrics.step, objection, suspects, config_.run.dir);
 }
 
 std::optional<double> Trainer::validate() {
   const TraceSpan span("validate", "train");
   double loss = 0, tokens = 0;
-  validation_->seek(0);
+  validation_->seek(0, 0);
   const std::int64_t steps = std::min(validation_->steps_per_pass(), config_.train.validation_steps);
   for (std::int64_t i = 0; i < steps; ++i) {
     const StepData data = validation_->next();
@@ -179,54 +212,44 @@ std::optional<double> Trainer::validate() {
   return total[0] / total[1];
 }
 
-// Rank 0 reads; the others get their slices from it.
-void Trainer::resume() {
-  if (config_.run.resume == "none") return;
-  std::optional<FoundCheckpoint> found;
-  std::map<std::string, const CheckpointTensor*> by_name;
-  if (world_.rank() == 0) {
-    const bool newest = config_.run.resume == "auto";
-    found = newest ? newest_checkpoint(config_.run.dir + "/checkpoints")
-                   : FoundCheckpoint{config_.run.resume, load_checkpoint(config_.run.resume)};
+void Trainer::start_from_checkpoint() {
+  const Resumed resumed = resume(config_, checkpoint_info(0).frozen, *optimizer_, world_);
+  if (resumed.from) {
+    const CheckpointInfo& info = resumed.from->info;
+    first_step_ = info.step;
+    first_place_ = info.position;
+    log_->restore_totals(info.metrics);
+    const nlohmann::json metrics = nlohmann::json::parse(info.metrics, nullptr, false);
+    if (metrics.is_object() && metrics.contains("guard")) guard_.restore(metrics["guard"]);
   }
-  if (!agree(found.has_value())) return;
-  if (found) {
-    std::vector<ExpectedTensor> expected;
-    for (const SpreadTensor& tensor : optimizer_->tensors()) expected.push_back({tensor.name, tensor.shape});
-    check_checkpoint(found->checkpoint, found->path, expected, {{"model", assembly_.frozen_hash}});
-    for (const CheckpointTensor& tensor : found->checkpoint.tensors) by_name[tensor.name] = &tensor;
-  }
-  scatter_states(*optimizer_, found ? found->checkpoint.step : 0, [&](const SpreadTensor& tensor) {
-    const CheckpointTensor& saved = *by_name.at(tensor.name);
-    return WholeState{saved.name, saved.shape, saved.value, saved.m, saved.v};  // no moments: they start anew
-  });
-  first_step_ = optimizer_->steps();
-  if (found) log::info("resumed from {} after step {}", found->path, first_step_);
+  const Retention keep{config_.train.keep_checkpoints, config_.train.keep_every};
+  checkpointer_ = std::make_unique<Checkpointer>(checkpoint_folder(config_.run.dir), keep, *optimizer_,
+                                                 checkpoint_info(first_step_), resumed.damaged);
 }
 
-void Trainer::checkpoint(std::int64_t done) {
-  const TraceSpan span("checkpoint", "io");
-  Checkpoint checkpoint;
-  gather_states(*optimizer_, StateParts::all, [&](WholeState state) {
-    checkpoint.tensors.push_back(
-        {std::move(state.name), state.shape, std::move(state.master), std::move(state.m), std::move(state.v)});
-  });
-  if (world_.rank() == 0) {
-    checkpoint.step = done;
-    checkpoint.seed = config_.run.seed;
-    checkpoint.position = done * config_.train.global_batch;
-    checkpoint.frozen = {{"model", assembly_.frozen_hash}};
-    checkpoint.config = to_ini(config_);
-    const std::string folder = config_.run.dir + "/checkpoints";
-    std::filesystem::create_directories(folder);
-    try {
-      save_checkpoint(checkpoint_path(folder, done), checkpoint);
-      remove_old_checkpoints(folder, config_.train.keep_checkpoints);
-    } catch (const Error& error) {  // the run and the checkpoints before it are worth more than this one
-      log::error("no checkpoint after step {}: {}", done, error.message());
-    }
+std::int64_t Trainer::place(std::int64_t step) const {
+  return first_place_ + (step - first_step_) * config_.train.global_batch;
+}
+
+CheckpointInfo Trainer::checkpoint_info(std::int64_t done) const {
+  CheckpointInfo info;
+  info.step = done;
+  info.updates = optimizer_->steps();
+  info.seed = config_.run.seed;
+  info.position = place(done);
+  info.frozen = {{"model", assembly_.frozen_hash}};
+  std::error_code unknown;
+  for (const std::string& file : assembly_.files) {
+    info.origins.push_back({file, std::filesystem::file_size(file, unknown), 0});
   }
-  world_.barrier();
+  info.config = to_ini(config_);
+  info.code_version = code_version();
+  nlohmann::json metrics = nlohmann::json::parse(log_->totals());
+  metrics["guard"] = guard_.state();
+  info.metrics = metrics.dump();
+  info.grid = fmt::format("{} data-parallel x {} pipeline ranks, ZeRO stage {}", layout_.grid.data,
+                          layout_.grid.pipeline, config_.parallel.zero);
+  return info;
 }
 
 // The trained weights alone, in the compute dtype: what eval, chat and other tools load.

@@ -11,17 +11,22 @@
 #include <memory>
 
 #include "core/communicator.hpp"
+#include "io/checkpoint.hpp"
 #include "launch/assembly.hpp"
 #include "launch/config.hpp"
 #include "launch/layout.hpp"
 #include "launch/run_log.hpp"
 #include "launch/stop_request.hpp"
+#include "launch/step_guard.hpp"
+#include "launch/stragglers.hpp"
 #include "parallel/grid.hpp"
 
 namespace skymm {
 
+class Checkpointer;
 class Executor;
 class Optimizer;
+struct StepData;
 class StepLoader;
 
 enum class RunEnd { done, stopped };  // stopped: asked to (launch/stop_request.hpp), it saved; another run goes on
@@ -39,9 +44,11 @@ class Trainer {
   void say_layout() const;
   void say_stop(std::int64_t done) const;
   StepMetrics step(std::int64_t number);
+  void update(StepMetrics& metrics, double label_tokens, const StepData& data);
   std::optional<double> validate();  // mean loss a token; none where it was asked to stop
-  void resume();
-  void checkpoint(std::int64_t done);
+  void start_from_checkpoint();
+  CheckpointInfo checkpoint_info(std::int64_t done) const;
+  std::int64_t place(std::int64_t step) const;  // of the step's first sample in the mixture
   void export_trained();
   double blocked_seconds() const;
   bool agree(bool mine);
@@ -57,9 +64,12 @@ class Trainer {
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<RunLog> log_;
-  std::int64_t first_step_ = 0;
+  StepGuard guard_;
+  StragglerWatch stragglers_;
+  std::unique_ptr<Checkpointer> checkpointer_;
+  std::int64_t first_step_ = 0, first_place_ = 0;
   StopRequest stop_request_;
-  bool stopping_ = false;         // all ranks know that one of them was asked to
+  bool stopping_ = false;  // all ranks know that one of them was asked to
   double blocked_in_update_ = 0;  // of the last step, which its metrics came too early for
 };
 

@@ -34,19 +34,50 @@ void print_tensor(const std::string& name, const std::string& dtype, const std::
   print("{:<64} {:<6} {:<20} {:>14} {}\n", valid_utf8(name), dtype, shape, bytes, hash);
 }
 
-void inspect_checkpoint(const std::string& path) {
-  const Checkpoint checkpoint = load_checkpoint(path);
-  print("{}: checkpoint after step {}, {} tensors\n", path, checkpoint.step, checkpoint.tensors.size());
-  print("  seed {}, {} samples drawn, written by {}\n", checkpoint.seed, checkpoint.position, checkpoint.code_version);
-  for (const auto& [part, hash] : checkpoint.frozen) print("  belongs to the frozen {} of hash {:016x}\n", part, hash);
-  std::uint64_t bytes = 0;
-  for (const CheckpointTensor& tensor : checkpoint.tensors) {
-    const std::uint64_t size = tensor.value.size() * sizeof(float);
-    print_tensor(tensor.name, tensor.m.empty() ? "F32" : "F32+mv", tensor.shape.str(), size,
-                 fmt::format("{:016x}", hash64(tensor.value.data(), size)));
-    bytes += size;
+// Prints one tensor of a checkpoint; whether its arrays have their checksums.
+bool print_stored(const CheckpointFile& file, std::size_t index, bool hashes) {
+  const StoredTensor& tensor = file.tensors()[index];
+  std::string hash;
+  bool whole = true;
+  try {
+    for (int array = 0; hashes && array < tensor.arrays(); ++array) {
+      const std::vector<float> values = file.read_whole(index, array);
+      if (array == 0) hash = fmt::format("{:016x}", hash64(values.data(), values.size() * sizeof(float)));
+    }
+  } catch (const Error& error) {
+    whole = false;
+    hash = fmt::format("DAMAGED: {}", error.message());
   }
-  print("{} bytes of weights, without moments\n", bytes);
+  print_tensor(tensor.name, tensor.moments ? "F32+mv" : "F32", tensor.shape.str(),
+               static_cast<std::uint64_t>(tensor.shape.numel()) * sizeof(float), hash);
+  return whole;
+}
+
+int inspect_checkpoint(const std::string& path, bool hashes) {
+  const CheckpointFile file(path);
+  const CheckpointInfo& info = file.info();
+  print("{}: checkpoint after step {}, {} tensors, format {}, {} bytes\n", path, info.step, file.tensors().size(),
+        file.version(), fs::file_size(path));
+  print("  {} updates, seed {}, {} samples drawn, written by {}\n", info.updates, info.seed, info.position,
+        info.code_version);
+  if (!info.grid.empty()) print("  written on {}\n", info.grid);
+  print("  metrics {}\n", valid_utf8(info.metrics));
+  for (const auto& [part, hash] : info.frozen) print("  belongs to the frozen {} of hash {:016x}\n", part, hash);
+  for (const WeightOrigin& origin : info.origins) {
+    print("  read from {}, {} bytes, {}\n", origin.path, origin.bytes,
+          origin.hash == 0 ? "not hashed" : fmt::format("XXH64 {:016x}", origin.hash));
+  }
+  std::int64_t elements = 0;
+  int damaged = 0;
+  for (std::size_t i = 0; i < file.tensors().size(); ++i) {
+    damaged += print_stored(file, i, hashes) ? 0 : 1;
+    elements += file.tensors()[i].shape.numel();
+  }
+  print("{} bytes of weights, without moments; {}\n", elements * static_cast<std::int64_t>(sizeof(float)),
+        !hashes        ? "not checked"
+        : damaged == 0 ? "every checksum is right"
+                       : fmt::format("{} tensors are DAMAGED", damaged));
+  return damaged == 0 ? 0 : 1;
 }
 
 void inspect_source(const std::string& path, bool hashes) {
@@ -75,19 +106,22 @@ void inspect_source(const std::string& path, bool hashes) {
 
 int inspect_command(const Words& arguments) {
   const std::vector<Flag> flags = {
-      {"hash", "BOOL", "XXH64 of each tensor's bytes, which reads them all; default true"}};
+      {"hash", "BOOL", "XXH64 of each tensor's bytes, and whether a checkpoint is whole: reads all; default true"}};
   const Arguments given = parse_arguments("skymm weights inspect", flags, arguments, 1);
   if (given.help) {
     print(
         "skymm weights inspect PATH [--hash false]\n\nLists the tensors of a safetensors file, of a folder, of a GGUF "
-        "file or of a checkpoint:\nname, dtype, shape, bytes, hash; and what the file says of itself.\n\n{}",
+        "file or of a checkpoint:\nname, dtype, shape, bytes, hash; and what the file says of itself. Fails where a "
+        "checkpoint "
+        "is damaged.\n\n{}",
         flags_help(flags));
     return 0;
   }
   if (given.positional.empty()) fail_usage("skymm weights inspect: which weights? Give a file or a folder");
   const std::string& path = given.positional.front();
   const bool hashes = given.get("hash", parse_bool, true);
-  path.ends_with(".h5") ? inspect_checkpoint(path) : inspect_source(path, hashes);
+  if (path.ends_with(".h5")) return inspect_checkpoint(path, hashes);
+  inspect_source(path, hashes);
   return 0;
 }
 

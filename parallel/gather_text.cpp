@@ -24,4 +24,17 @@ std::vector<std::string> gather_text(Communicator& ranks, const std::string& min
   return texts;
 }
 
+std::string broadcast_text(Communicator& ranks, const std::string& text, int root) {
+  const Tensor length = Tensor::full({1}, DType::i64, static_cast<double>(text.size()));
+  ranks.broadcast(length, root);
+  const std::int64_t bytes = length.to_vector<std::int64_t>()[0];
+  if (bytes == 0) return {};
+  const bool mine = ranks.rank() == root;
+  const Tensor all = mine ? Tensor::from(std::vector<std::uint8_t>(text.begin(), text.end()), {bytes})
+                          : Tensor::empty({bytes}, DType::u8);
+  ranks.broadcast(all, root);
+  const std::vector<std::uint8_t> values = all.to_vector<std::uint8_t>();
+  return {values.begin(), values.end()};
+}
+
 }  // namespace skymm

@@ -13,6 +13,7 @@
 
 #include "core/error.hpp"
 #include "parallel/hang_report.hpp"
+#include "parallel/stacks.hpp"
 
 namespace skymm {
 namespace {
@@ -21,6 +22,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds period{200};          // of looking, and of the heartbeat
 constexpr double longest_step = 1;           // seconds that one look adds to a wait at most
+constexpr milliseconds for_stacks{1000};     // that the other ranks of the host get to write theirs
 constexpr int patience_with_abort = 4;       // seconds, then a rank ends alone
 constexpr std::size_t calls_on_request = 8;  // of each communicator
 
@@ -80,12 +82,17 @@ void Watchdog::run() {
       RankView view{.rank = board_.rank(), .status = board_.own()};
       say(fmt::format("rank {} {}\n{}", board_.rank(), describe(view, steady_seconds()),
                       all_ledgers(calls_on_request)));
+      write_stacks("asked by a signal");
     }
     look();
   }
 }
 
 void Watchdog::look() {
+  if (board_.ending_for() > 0 && !stacks_written_) {  // another rank of this host ends the job, and gives time for it
+    stacks_written_ = true;
+    write_stacks("the job ends: see the report of the watchdog that ends it");
+  }
   // A rank that already ends the job may be unable to: then each goes alone.
   if (board_.ending_for() > 2 * patience_with_abort) ::_exit(watchdog_exit_code);
   if (limit <= 0 || board_.ending_for() > 0) return;
@@ -107,10 +114,15 @@ double Watchdog::wait_so_far() {
 
 void Watchdog::end_job(const std::string& why) {
   if (!board_.claim_end()) return;
+  stacks_written_ = true;
+  const std::string stacks = write_stacks("the watchdog ends the job: " + why);
   const std::string ranks =
       describe_hang(board_.rank(), board_.ranks(), steady_seconds(), [this](int rank) { return board_.host_of(rank); });
-  say(fmt::format("error (rank {}): watchdog: {}; the ranks of host {}:\n{}\nThe job ends.\n", board_.rank(), why,
-                  board_.host_of(board_.rank()), ranks));
+  const std::string where =
+      stacks.empty() ? "" : fmt::format(" What every thread of each rank does is beside {}.", stacks);
+  say(fmt::format("error (rank {}): watchdog: {}; the ranks of host {}:\n{}\nThe job ends.{}\n", board_.rank(), why,
+                  board_.host_of(board_.rank()), ranks, where));
+  if (!stacks.empty()) std::this_thread::sleep_for(for_stacks);
   abort_job(watchdog_exit_code);
 }
 

@@ -6,6 +6,7 @@
 // ranks of other hosts do it cannot see; but it knows for whom its own wait, and each host reports for itself. A job
 // that is suspended as a whole and resumed (Slurm does that) does not count as hanging. A rank that has ended its work
 // waits for the others without limit. On SIGUSR2 it prints what this rank does and its last calls, and the job goes on.
+// Where there is a run directory (parallel/stacks.hpp) each rank also writes there where its threads are.
 #pragma once
 
 #include <atomic>
@@ -43,6 +44,7 @@ class Watchdog {
   StatusBoard& board_;
   double looked_ = 0, moved_ = 0;  // when this thread looked last; when something moved in the call that is waited in
   double waited_ = 0;              // since then
+  bool stacks_written_ = false;
   std::atomic<bool> stop_{false};
   std::thread thread_;
 };

@@ -46,7 +46,7 @@ class Executor::Pass {
     for (InFlight& sent : sent_) sent.handle.wait();
     check(live_.empty() && tensors_.empty(), "the list of stage {} ended with work left over", pipeline_.rank());
     double loss = 0;
-    for (const Tensor& sum : losses_) loss += sum.item();
+    for (const auto& [micro_batch, sum] : losses_) loss += executor_.losses_[micro_batch] = sum.item();
     return loss;
   }
 
@@ -119,8 +119,8 @@ class Executor::Pass {
 
   std::set<Key> reduced_;  // whose gradient work is followed by a reduction
   std::map<Key, Live> live_;
-  std::vector<Tensor> losses_;           // of the head, in the order of micro-batches
-  std::map<Message, InFlight> tensors_;  // that arrive, or wait for a send or for the next chunk
+  std::map<std::size_t, Tensor> losses_;  // of the head, by micro-batch
+  std::map<Message, InFlight> tensors_;   // that arrive, or wait for a send or for the next chunk
   std::vector<InFlight> sent_;
   struct {
     std::size_t searched = 0;  // instructions of the list
@@ -224,7 +224,7 @@ void Executor::Pass::forward(int chunk, int micro_batch) {
     let_messages_move();
   }
   if (is_last(here)) {
-    losses_.push_back(live.output.value());
+    losses_[static_cast<std::size_t>(micro_batch)] = live.output.value();
   } else if (const Message out{here + 1, micro_batch, false}; crosses(out)) {
     tensors_[out] = {live.output.value(), {}};
   }
@@ -272,6 +272,7 @@ double Executor::run(const Schedule& schedule, const std::vector<Batch>& batches
             schedule.shape.micro_batches == static_cast<int>(batches.size()),
         "the schedule is for {} stages, {} pieces and {} micro-batches; there are {}, {} and {}", schedule.shape.stages,
         schedule.shape.pieces(), schedule.shape.micro_batches, pipeline_.size(), pieces_.size(), batches.size());
+  losses_.assign(batches.size(), 0);
   return Pass(*this, schedule, batches).run();
 }
 

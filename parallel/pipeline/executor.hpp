@@ -40,6 +40,9 @@ class Executor {
   // losses on the stage that holds the head, 0 on the others. Collective over the pipeline.
   double run(const Schedule& schedule, const std::vector<Batch>& batches);
 
+  // The loss of each micro-batch of the last run, where run() gave their sum; 0 of those without labels.
+  const std::vector<double>& losses() const { return losses_; }
+
  private:
   class Pass;
 
@@ -48,6 +51,7 @@ class Executor {
   Communicator& pipeline_;
   Optimizer& optimizer_;
   ExecutorOptions options_;
+  std::vector<double> losses_;
 };
 
 }  // namespace skymm

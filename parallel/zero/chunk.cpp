@@ -208,6 +208,9 @@ void ZeroChunk::sum_gradients() {
 
 void ZeroChunk::clear_gradients() {
   if (!parameters_.empty()) gradients_.fill(0);
+  if (stage_ >= 2) {  // those that nobody reduced
+    for (const NamedParameter& entry : parameters_) entry.parameter->clear_gradient();
+  }
   reduced_ = false;
 }
 

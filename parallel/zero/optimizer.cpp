@@ -119,6 +119,10 @@ StepReport Optimizer::step(float learning_rate, double weight) {
   return report;
 }
 
+void Optimizer::skip_step() {
+  for (const auto& chunk : chunks_) chunk->clear_gradients();
+}
+
 void Optimizer::restore(std::int64_t steps) {
   steps_ = steps;
   for (std::size_t i = 0; i < states_.size(); ++i) updates_[i].value.copy_from(states_[i].master);

@@ -81,6 +81,8 @@ class Optimizer {
   // Sums what is left to sum, divides by `weight` (the tokens of the global batch), clips by the global norm, updates
   // masters and values, and zeroes the gradients. Every rank calls it, whether it had data or not.
   StepReport step(float learning_rate, double weight);
+  // In place of step(), on all ranks: forgets the gradients of this step and changes nothing.
+  void skip_step();
 
   // In the order of names and elements. A parameter whose elements this rank owns in several runs has a state for each.
   std::vector<State>& states() { return states_; }

@@ -32,28 +32,6 @@ Tensor packed(const Optimizer::State& state, int rows) {
   return all;
 }
 
-// [3, elements] of a whole tensor; zeros for moments that are not known.
-Tensor packed(const WholeState& state, const SpreadTensor& tensor) {
-  const std::int64_t size = tensor.shape.numel();
-  const Tensor all = Tensor::zeros({3, size}, DType::f32);
-  const std::vector<float>* parts[] = {&state.master, &state.m, &state.v};
-  for (int row = 0; row < 3; ++row) {
-    if (row > 0 && parts[row]->empty()) continue;
-    check(static_cast<std::int64_t>(parts[row]->size()) == size, "{} has {} elements; {} were given", tensor.name, size,
-          parts[row]->size());
-    all.slice(0, row, row + 1).copy_from(Tensor::from(*parts[row], {1, size}));
-  }
-  return all;
-}
-
-void unpack(const Tensor& all, const Optimizer::State& state) {
-  const Tensor* parts[] = {&state.master, &state.m, &state.v};
-  for (int row = 0; row < 3; ++row) {
-    const Tensor part = all.slice(0, row, row + 1).view({state.slice.size()});
-    parts[row]->copy_from(part.to(state.master.device()));
-  }
-}
-
 }  // namespace
 
 void gather_states(const Optimizer& optimizer, StateParts parts, const std::function<void(WholeState)>& take) {
@@ -84,30 +62,6 @@ void gather_states(const Optimizer& optimizer, StateParts parts, const std::func
     }
     if (world.rank() == root) take(std::move(whole));
   }
-}
-
-void scatter_states(Optimizer& optimizer, std::int64_t steps,
-                    const std::function<WholeState(const SpreadTensor&)>& give) {
-  Communicator& world = optimizer.world();
-  Cursor cursor(optimizer.states());
-  for (const SpreadTensor& tensor : optimizer.tensors()) {
-    const Tensor whole = world.rank() == root ? packed(give(tensor), tensor) : Tensor();
-    for (const Holder& holder : tensor.holders) {
-      const bool mine = holder.rank == world.rank();
-      Tensor slice;
-      if (world.rank() == root) {
-        slice = whole.slice(1, holder.slice.begin, holder.slice.end).contiguous();
-        if (!mine) world.send(slice, holder.rank);
-      } else if (mine) {
-        slice = Tensor::empty({3, holder.slice.size()}, DType::f32);
-        world.recv(slice, root);
-      }
-      if (mine) unpack(slice, cursor.next(holder.slice));
-    }
-  }
-  const Tensor agreed = Tensor::from(std::vector<std::int64_t>{steps}, {1});
-  world.broadcast(agreed, root);
-  optimizer.restore(agreed.to_vector<std::int64_t>()[0]);
 }
 
 }  // namespace skymm

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "core/trace.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint_folder.hpp"
 #include "launch/ranks_report.hpp"
 #include "support/mpi_main.hpp"
 #include "support/support.hpp"
@@ -94,7 +94,7 @@ TEST(TrainerOnRanks, ASignalToOneStopsAllAtTheSameStep) {
   sender.join();
   ranks().barrier();
   if (ranks().rank() == 0) {
-    EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step,
+    EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step,
               static_cast<std::int64_t>(testing::losses_of(config.run.dir).size()));
     std::filesystem::remove_all(dir);
   }

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "core/error.hpp"
-#include "io/checkpoint.hpp"
+#include "io/checkpoint_folder.hpp"
 #include "parallel/communicator.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
@@ -17,6 +17,7 @@
 namespace skymm {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::losses_of;
 
@@ -80,7 +81,7 @@ TEST_F(TrainerTest, AskedToStopItSavesAndTheNextRunGoesOn) {
   const std::size_t first = losses_of(config.run.dir).size();
   EXPECT_EQ(train_until_signal(first + 1), RunEnd::stopped);
   const std::vector<double> losses = losses_of(config.run.dir);
-  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step,
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step,
             static_cast<std::int64_t>(losses.size()));
   EXPECT_FALSE(std::filesystem::exists(config.run.dir + "/trained.safetensors"));
 
@@ -99,7 +100,7 @@ TEST_F(TrainerTest, AskedToStopItDoesNotEndItsValidation) {
   EXPECT_EQ(train_until_signal(1), RunEnd::stopped);
   EXPECT_EQ(losses_of(config.run.dir).size(), 1U);
   EXPECT_THAT(read_file(config.run.dir + "/metrics.jsonl"), ::testing::Not(HasSubstr("validation")));
-  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step, 1);
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step, 1);
 }
 
 TEST_F(TrainerTest, TextAloneTrainsADecoder) {
@@ -185,7 +186,63 @@ TEST_F(TrainerTest, TellsWhatItDrew) {
 TEST_F(TrainerTest, ACheckpointOfAnotherModelIsRefused) {
   train(config);
   config.model.lora_rank = 8;
-  EXPECT_THAT(error_of([&] { train(config); }), HasSubstr("lora_A"));
+  EXPECT_THAT(error_of([&] { train(config); }), AllOf(HasSubstr("lora_A"), HasSubstr("model.lora_rank 4, now 8")));
+}
+
+TEST_F(TrainerTest, AnotherBatchGoesOnWithTheSamplesThatWereNotSeen) {
+  config.train.steps = 4;
+  train(config);
+  config.train.steps = 7;
+  config.train.global_batch = 6;
+  config.train.learning_rate = 1e-3F;
+  train(config);
+  EXPECT_EQ(losses_of(config.run.dir).size(), 7U);
+  const auto last = newest_checkpoint(checkpoint_folder(config.run.dir));
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->info().position, 4 * 12 + 3 * 6);
+  EXPECT_EQ(last->info().updates, 7);
+  EXPECT_THAT(last->info().origins.at(0).path, HasSubstr("trained.safetensors"));
+}
+
+TEST_F(TrainerTest, ARunThatWasKilledBetweenItsLastCheckpointAndItsEndEnds) {
+  train(config);
+  const std::string trained = config.run.dir + "/trained.safetensors", whole = read_file(trained);
+  std::filesystem::remove(trained);
+  train(config);
+  EXPECT_EQ(losses_of(config.run.dir).size(), 6U);
+  EXPECT_EQ(read_file(trained), whole);
+}
+
+TEST_F(TrainerTest, StepsThatAreNotFiniteAreSkippedAndEndTheRunWithTheirSamples) {
+  config.train.learning_rate = 1e30F;  // the first update ruins the weights
+  config.train.warmup_steps = 0;
+  config.train.clip_norm = 0;
+  config.train.most_skipped = 3;
+  const std::string message = error_of([&] { train(config); });
+  EXPECT_THAT(message,
+              AllOf(HasSubstr("3 steps in a row were skipped"), HasSubstr("not finite"), HasSubstr("Samples: ")));
+  std::istringstream lines(read_file(config.run.dir + "/skipped_steps.jsonl"));
+  int steps = 0;
+  for (std::string line; std::getline(lines, line); ++steps) {
+    std::size_t samples = 0;
+    const nlohmann::json skipped = nlohmann::json::parse(line);
+    for (const auto& batch : skipped.at("micro_batches")) samples += batch.at("samples").size();
+    EXPECT_EQ(samples, 12U);
+  }
+  EXPECT_EQ(steps, 3);
+}
+
+TEST_F(TrainerTest, WhatIsInQuarantineIsNotTrainedOn) {
+  std::string ids = "# all that have pictures\n";
+  for (int i = 0; i < 24; ++i) {
+    if (i % 3 != 0) ids += std::to_string(i) + "\n";
+  }
+  write_file(dir + "/quarantine.txt", ids);
+  config.data.quarantine = dir + "/quarantine.txt";
+  config.train.steps = 2;
+  train(config);
+  std::istringstream lines(read_file(config.run.dir + "/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) EXPECT_EQ(nlohmann::json::parse(line).at("images"), 0);
 }
 
 TEST_F(TrainerTest, FrozenWeightsThatNoFileHasAreNamed) {

@@ -8,6 +8,7 @@
 #include "launch/adapter.hpp"
 #include "launch/options.hpp"
 #include "launch/pretrained.hpp"
+#include "support/checkpoint.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
@@ -132,6 +133,29 @@ TEST(WeightsCommand, InspectListsTensors) {
   const std::string hash = fmt::format("{:016x}", hash64(bytes.data(), bytes.size()));
   EXPECT_THAT(output_of({"inspect", golden + "llama"}), HasSubstr(hash));
   EXPECT_THAT(output_of({"inspect", golden + "llama", "--hash", "false"}), ::testing::Not(HasSubstr(hash)));
+}
+
+TEST(WeightsCommand, InspectTellsOfCheckpointsAndWhetherTheyAreWhole) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("step_00000007.h5");
+  const testing::SomeCheckpoint checkpoint = testing::some_checkpoint();
+  testing::save_checkpoint(path, checkpoint);
+  const std::string text = output_of({"inspect", path});
+  for (const char* part : {"checkpoint after step 7, 5 tensors, format 2", "6 updates", "written on 2 x 2",
+                           "resampler.queries", "[4, 1000]", "16000", "/models/熊猫.safetensors, 1234 bytes",
+                           "XXH64 fedcba9876543210", "every checksum is right"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  std::string bytes = read_file(path);
+  const auto& v = checkpoint.tensors[0].arrays[2];
+  bytes[bytes.find(std::string(reinterpret_cast<const char*>(v.data()), 64))] ^= 1;
+  write_file(path, bytes);
+  ::testing::internal::CaptureStdout();
+  EXPECT_EQ(weights_command({"inspect", path}), 1);
+  const std::string damaged = ::testing::internal::GetCapturedStdout();
+  EXPECT_THAT(damaged, HasSubstr("1 tensors are DAMAGED"));
+  EXPECT_THAT(damaged, HasSubstr("resampler.queries/v"));
+  EXPECT_THAT(output_of({"inspect", path, "--hash", "false"}), HasSubstr("not checked"));
 }
 
 TEST(WeightsCommand, MistakesAreNamed) {

@@ -1,5 +1,6 @@
 // ZeRO over ranks: every stage trains like one rank alone, in step, and its states move between grids and stages.
 #include <cstring>
+#include <map>
 
 #include "core/error.hpp"
 #include "core/random.hpp"
@@ -55,6 +56,33 @@ std::vector<WholeState> whole_states(const Optimizer& optimizer) {
   std::vector<WholeState> states;
   gather_states(optimizer, StateParts::all, [&](WholeState state) { states.push_back(std::move(state)); });
   return states;
+}
+
+// The opposite, over the ranks of the optimizer's world, whose first has `saved`.
+void restore(Optimizer& optimizer, const std::vector<WholeState>& saved, std::int64_t steps) {
+  Communicator& world = optimizer.world();
+  std::map<std::string, Tensor> whole;
+  for (std::size_t i = 0; i < optimizer.tensors().size(); ++i) {
+    const SpreadTensor& tensor = optimizer.tensors()[i];
+    const Tensor all = Tensor::empty({3, tensor.shape.numel()}, DType::f32);
+    if (world.rank() == 0) {
+      EXPECT_EQ(tensor.name, saved[i].name);
+      const std::vector<float>* parts[] = {&saved[i].master, &saved[i].m, &saved[i].v};
+      for (int row = 0; row < 3; ++row) {
+        all.slice(0, row, row + 1).copy_from(Tensor::from(*parts[row], {1, tensor.shape.numel()}));
+      }
+    }
+    world.broadcast(all, 0);
+    whole[tensor.name] = all;
+  }
+  for (const Optimizer::State& state : optimizer.states()) {
+    const Tensor mine = whole.at(state.slice.tensor).slice(1, state.slice.begin, state.slice.end);
+    const Tensor* parts[] = {&state.master, &state.m, &state.v};
+    for (int row = 0; row < 3; ++row) {
+      parts[row]->copy_from(mine.slice(0, row, row + 1).contiguous().view({state.slice.size()}));
+    }
+  }
+  optimizer.restore(steps);
 }
 
 Values doubles(const std::vector<float>& values) { return {values.begin(), values.end()}; }
@@ -258,11 +286,7 @@ TEST(Zero, StatesMoveBetweenGridsAndStages) {
       SCOPED_TRACE(fmt::format("to {} ranks at stage {}", size, stage));
       ScatteredWeights fresh(DType::bf16);
       Optimizer to(fresh.chunks(), options, {stage, 40}, *some, *some);
-      std::size_t next = 0;
-      scatter_states(to, some->rank() == 0 ? 2 : 0, [&](const SpreadTensor& tensor) {
-        EXPECT_EQ(tensor.name, saved[next].name);
-        return saved[next++];
-      });
+      restore(to, saved, 2);
       EXPECT_EQ(to.steps(), 2);
       const std::vector<WholeState> loaded = whole_states(to);
       if (some->rank() == 0) expect_close(loaded, saved, 0);
@@ -283,8 +307,7 @@ TEST(Zero, GoesOnAfterAResumeAtAnotherStageAsIfNothingHadHappened) {
   train_step(first, weights, 0, ranks().rank());
   const std::vector<WholeState> saved = whole_states(first);
   Optimizer resumed(resumed_weights.chunks(), options, {3, 60}, ranks(), ranks());
-  std::size_t next = 0;
-  scatter_states(resumed, 1, [&](const SpreadTensor&) { return saved[next++]; });
+  restore(resumed, saved, 1);
   for (int step = 1; step < 3; ++step) {
     train_step(first, weights, step, ranks().rank());
     train_step(resumed, resumed_weights, step, ranks().rank());

@@ -15,7 +15,10 @@ int main(int argc, char** argv) {
     std::int64_t newest = -1;
     std::error_code absent;
     for (const auto& entry : std::filesystem::directory_iterator(argv[1], absent)) {
-      if (entry.path().extension() == ".h5") newest = std::max(newest, load_checkpoint(entry.path()).step);
+      if (entry.path().extension() != ".h5") continue;
+      const CheckpointFile file(entry.path());
+      file.verify();
+      newest = std::max(newest, file.info().step);
     }
     std::printf("%lld\n", static_cast<long long>(newest));
     return 0;
