@@ -32,14 +32,14 @@ enum class Balance : std::uint8_t {
 };
 
 struct LoaderOptions {
-  std::int64_t global_batch = 32;  // samples of a step, over all ranks
-  std::int64_t micro_batch = 4;    // most samples of a micro-batch
-  int rank = 0, ranks = 1;         // data parallel
-  std::uint64_t seed = 0;          // of augmentation and the choice of negatives; the mixture has its own
-  bool augment = true;             // off for validation
-  bool wrap = true;                // false: stop after one pass; later places are empty, not holes
+  std::int64_t global_batch = 32;              // samples of a step, over all ranks
+  std::int64_t micro_batch = 4;                // most samples of a micro-batch
+  int rank = 0, ranks = 1;                     // data parallel
+  std::uint64_t seed = 0;                      // of augmentation and the choice of negatives; the mixture has its own
+  bool augment = true;                         // off for validation
+  bool wrap = true;                            // false: stop after one pass; later places are empty, not holes
   std::unordered_set<std::string> quarantine;  // ids of samples that are left out
-  double negative_share = 1.0;     // of turns about what is not in the picture
+  double negative_share = 1.0;                 // of turns about what is not in the picture
   Balance balance = Balance::samples;
   double image_cost = 0;              // of a picture before its visual tokens, in text tokens: the vision model's work
   double max_bad_share = 0.05;        // of the samples seen; more is an Error ...

@@ -26,7 +26,7 @@ struct StepMetrics {
   double communication_seconds = 0;
   std::int64_t bad_samples = 0;                     // so far
   std::array<double, 3> languages{}, polarities{};  // samples of each Language and answers of each Polarity of the step
-  bool skipped = false;  // the weights were not changed
+  bool skipped = false;                             // the weights were not changed
 };
 
 class RunLog {

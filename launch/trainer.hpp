@@ -16,8 +16,8 @@
 #include "launch/config.hpp"
 #include "launch/layout.hpp"
 #include "launch/run_log.hpp"
-#include "launch/stop_request.hpp"
 #include "launch/step_guard.hpp"
+#include "launch/stop_request.hpp"
 #include "launch/stragglers.hpp"
 #include "parallel/grid.hpp"
 
@@ -69,7 +69,7 @@ class Trainer {
   std::unique_ptr<Checkpointer> checkpointer_;
   std::int64_t first_step_ = 0, first_place_ = 0;
   StopRequest stop_request_;
-  bool stopping_ = false;  // all ranks know that one of them was asked to
+  bool stopping_ = false;         // all ranks know that one of them was asked to
   double blocked_in_update_ = 0;  // of the last step, which its metrics came too early for
 };
 

@@ -30,6 +30,7 @@ enum PicturebookStream : std::uint64_t {
   held_out_stream,
   style_stream,
   picture_stream,
+  lookup_stream,
   mme_stream = 100
 };
 
@@ -44,6 +45,7 @@ class PicturebookBuilder {
   void extra_pictures(DatasetWriter& writer);
   void instructions();
   void scene_texts();
+  void scene_text_set(const std::string& file, int samples, std::uint64_t stream, const TurnOptions& turns);
   void held_out_sets();
   void evaluation();
   void evaluation_task(Task task, Language language);

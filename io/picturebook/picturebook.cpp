@@ -29,8 +29,8 @@ void write_whole(const fs::path& path, const std::string& text) {
 
 PicturebookBuilder::PicturebookBuilder(const PicturebookOptions& options) : options_(options) {
   check(options.scale > 0 && options.canvases >= 0 && options.instructions >= 0 && options.scene_texts >= 0 &&
-            options.validation >= 0 && options.turns > 0 && options.text_turns > 0 && options.open_percent >= 0 &&
-            options.open_percent <= 100,
+            options.look_ups >= 0 && options.validation >= 0 && options.turns > 0 && options.text_turns > 0 &&
+            options.open_percent >= 0 && options.open_percent <= 100,
         "picture book: counts must not be negative, scale and turns must be positive");
   std::error_code error;
   fs::create_directories(options.output, error);
@@ -234,24 +234,36 @@ void PicturebookBuilder::instructions() {
   log::info("picture book: {} instruction samples", counts_["stage2.h5"].get<int>());
 }
 
+// A decoder that is asked "What is at the top left?" from the start, which reads on from the place, never learns "Where
+// is the panda?", which reads back from the name; taught the look-up first, it learns both (docs/nano.md).
 void PicturebookBuilder::scene_texts() {
-  const TurnOptions turns{.turns = options_.text_turns,
-                          .open_percent = options_.text_open_percent,
-                          .describe_percent = 30,
-                          .other_language_percent = 10};
-  DatasetWriter writer(path("scene_text.h5"), provenance());
+  scene_text_set("scene_lookup.h5", scaled(options_.look_ups), lookup_stream,
+                 {.turns = 4, .open_percent = 60, .look_ups = true});
+  scene_text_set("scene_text.h5", scaled(options_.scene_texts), text_stream,
+                 {.turns = options_.text_turns,
+                  .open_percent = options_.text_open_percent,
+                  .describe_percent = 30,
+                  .other_language_percent = 10});
+}
+
+void PicturebookBuilder::scene_text_set(const std::string& file, int samples, std::uint64_t stream,
+                                        const TurnOptions& turns) {
+  DatasetWriter writer(path(file), provenance());
+  const std::string stem = fs::path(file).stem();
   ordered(
-      scaled(options_.scene_texts),
+      samples,
       [&](int i) {
-        Random r = random(text_stream, i);
-        const Scene scene = training_scene(r);
-        return scene_text_sample(scene, i % 2 ? Language::chinese : Language::english, r, "scene-text-" + padded(i),
-                                 turns);
+        Random r = random(stream, i);
+        for (;;) {  // a scene may offer no look-up
+          Sample sample = scene_text_sample(training_scene(r), i % 2 ? Language::chinese : Language::english, r,
+                                            stem + "-" + padded(i), turns);
+          if (sample.parts.back().kind == Part::Kind::answer) return sample;
+        }
       },
       [&](int, const Sample& sample) { writer.add(sample); });
-  counts_["scene_text.h5"] = writer.size();
+  counts_[file] = writer.size();
   writer.close();
-  log::info("picture book: {} text-only scene samples", counts_["scene_text.h5"].get<int>());
+  log::info("picture book: {} text-only samples in {}", counts_[file].get<int>(), file);
 }
 
 // Scenes of held-out layouts, of held-out concepts, and in the held-out style: a caption and questions in each

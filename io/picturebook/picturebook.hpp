@@ -22,6 +22,7 @@ struct PicturebookOptions {
   int turns = 6;              // questions of a stage 2 sample
   int scene_texts = 100'000;  // text-only samples
   int text_turns = 12;        // questions of a text-only sample
+  int look_ups = 60'000;      // text-only samples of look-ups alone, which the LLM learns first
   int validation = 1'000;     // pictures of held-out layouts; as many samples of held-out concepts and style
   int open_percent = 40;      // of training turns that are answered by a word instead of yes or no
 
@@ -49,6 +50,8 @@ struct TurnOptions {
   bool negatives = true;
   int describe_percent = 0;        // text only: samples that begin with a request to describe the scene
   int other_language_percent = 0;  // text only: scenes told in the other language
+  // Only "Is there a panda?" and, for the open ones, "Where is the panda?", none twice: a name must be found again.
+  bool look_ups = false;
 };
 // Picture, then question and answer in turn, tasks drawn among those the scene offers; a question comes twice only
 // where the scene offers no other.

@@ -23,14 +23,15 @@ std::optional<Question> draw_turn(const Scene& scene, Language language, Random&
   const bool open = random.chance(options.open_percent), truth = !options.negatives || random.coin();
   std::optional<Question> last;
   for (int attempt = 0; attempt < 40; ++attempt) {
-    const Task task = weighted_task(random);
+    const Task task = options.look_ups ? (open ? Task::position : Task::existence) : weighted_task(random);
     auto question =
         open ? open_question(scene, task, language, random) : yes_no_question(scene, task, language, random, truth);
     if (!question) continue;
     last = std::move(question);
-    if (std::ranges::find(asked, last->text) == asked.end()) break;
+    if (std::ranges::find(asked, last->text) == asked.end()) return last;
   }
-  return last;
+  // Asked again, a question can be answered from its first answer: no look-up.
+  return options.look_ups ? std::nullopt : last;
 }
 
 void add_turns(Sample& sample, const Scene& scene, Language language, Random& random, const TurnOptions& options) {

@@ -112,6 +112,26 @@ TEST_F(PicturebookTest, TextOnlySamplesHaveNoPicture) {
   EXPECT_NEAR(translated, told_again * 0.1, 25);
 }
 
+TEST_F(PicturebookTest, LookUpsAskForNamesAndNeverTwice) {
+  const Dataset set = open("scene_lookup.h5");
+  ASSERT_EQ(set.size(), 600);
+  int where = 0;
+  for (std::int64_t i = 0; i < set.size(); ++i) {
+    const Sample sample = set.read(i);
+    ASSERT_GE(sample.parts.size(), 3U);
+    std::set<std::string> asked;
+    for (std::size_t k = 1; k < sample.parts.size(); k += 2) {
+      const Part& answer = sample.parts[k + 1];
+      EXPECT_TRUE(asked.insert(sample.parts[k].text).second) << sample.parts[k].text;
+      EXPECT_TRUE(answer.task == "existence" || answer.task == "position") << answer.task;
+      if (answer.task != "position") continue;
+      ++where;
+      EXPECT_THAT(sample.parts[0].text, ::testing::HasSubstr(answer.text));  // all told in the language of the question
+    }
+  }
+  EXPECT_GT(where, 600);
+}
+
 TEST_F(PicturebookTest, HeldOutThingsStayOutOfTraining) {
   const auto names = [](const Dataset& set) {
     std::set<std::string> found;

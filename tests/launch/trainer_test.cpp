@@ -81,8 +81,7 @@ TEST_F(TrainerTest, AskedToStopItSavesAndTheNextRunGoesOn) {
   const std::size_t first = losses_of(config.run.dir).size();
   EXPECT_EQ(train_until_signal(first + 1), RunEnd::stopped);
   const std::vector<double> losses = losses_of(config.run.dir);
-  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step,
-            static_cast<std::int64_t>(losses.size()));
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step, static_cast<std::int64_t>(losses.size()));
   EXPECT_FALSE(std::filesystem::exists(config.run.dir + "/trained.safetensors"));
 
   TrainConfig whole = config;
