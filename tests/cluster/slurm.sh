@@ -116,18 +116,19 @@ kill_node() { kill -KILL "${node_processes[$1]}"; }  # with all that runs on it
 unplug_node() { ip link set "$1" down; }
 plug_node() { ip link set "$1" up; }
 
-# wait_until SECONDS WHAT COMMAND...: until it succeeds; ends the script where it does not in time.
+# wait_until SECONDS WHAT COMMAND...: until it succeeds; where it does not in time, calls `fail` of the script.
 wait_until() {
   local limit=$1 what=$2 end=$((SECONDS + $1))
   shift 2
   until "$@"; do
-    ((SECONDS < end)) || { echo "FAILED: after $limit s it is not so that $what"; tell_state; exit 1; }
+    ((SECONDS < end)) || fail "after $limit s it is not so that $what"
     sleep 0.1
   done
 }
 
 # What somebody needs who reads a failed test.
 tell_state() {
+  [[ -n ${slurm:-} ]] || return 0
   squeue -a 2>&1
   sinfo -N 2>&1
   tail -n 5 "$slurm"/log/* 2>&1
