@@ -85,7 +85,8 @@ class Step {
   double run() {
     std::vector<Batch> batches;
     if (grid_.first_stage()) {
-      batches.assign(static_cast<std::size_t>(micro_batches_), bench::synthetic_batch(config_, each().shape(), DType::bf16, 1));
+      batches.assign(static_cast<std::size_t>(micro_batches_),
+                     bench::synthetic_batch(config_, each().shape(), DType::bf16, 1));
     }
     const double loss = executor_->run(schedule_, share_batches(grid_.pipeline(), batches));
     const auto labels = static_cast<double>(samples_.count * samples_.text_tokens);
