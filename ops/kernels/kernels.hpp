@@ -1,4 +1,4 @@
-// Every primitive that models are made of, once, over tensors. Backends (cpu/, later cuda/) implement it; kernels(x)
+// Every primitive that models are made of, once, over tensors. Backends (cpu/ and cuda/) implement it; kernels(x)
 // picks the one of x's device.
 //
 // Conventions
@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 
 #include "core/quantized_tensor.hpp"
 #include "core/random.hpp"
@@ -191,6 +192,10 @@ class Kernels {
 // The kernels of the device. Throws Error where the build has none for it.
 Kernels& kernels(const Device& device);
 inline Kernels& kernels(const Tensor& x) { return kernels(x.device()); }
+
+// The device of a name: "cpu"; "cuda", the GPU number `local_rank` of this machine (counted round where there are
+// fewer); "emulated-cuda", CUDA's kernels run on the CPU. Throws Error where this build or machine has no such device.
+Device& open_device(std::string_view name, int local_rank = 0);
 
 // Caps the CPU's instruction set, for tests and for comparison: "avx512", "avx2" or "sse4". Call before any kernel
 // runs.

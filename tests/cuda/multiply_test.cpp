@@ -2,7 +2,6 @@
 #include "ops/kernels/cuda/multiply.hpp"
 
 #include "core/error.hpp"
-#include "cuda/cuda_device.hpp"
 #include "ops/reference/reference_matrix.hpp"
 
 namespace skymm::testing {
@@ -22,13 +21,13 @@ class CudaMultiplyTest : public ::testing::TestWithParam<Parameters> {
   // c = epilogue(a b) by the kernel, where a and b lie in memory as they are or transposed, at an odd place or not.
   void multiply(const Tensor& a, const Tensor& b, const Tensor& c, const Epilogue& epilogue) const {
     cuda::multiply(matrix_of(a, "test", "a", true), matrix_of(b, "test", "b", true),
-                   row_matrix_of(c, "test", "c", true), epilogue, cuda_stream(), tiles_);
+                   row_matrix_of(c, "test", "c", true), epilogue, current_stream(tested_device()), tiles_);
   }
   // [rows, columns], in memory transposed or not, aligned for vectors or not.
   Tensor operand(std::int64_t rows, std::int64_t columns, bool transposed, bool aligned, std::uint64_t seed) const {
     const std::int64_t inner = transposed ? rows : columns, outer = transposed ? columns : rows;
     const std::int64_t step = aligned ? (inner + 15) / 8 * 8 : inner + 3, begin = aligned ? 0 : 1;
-    const Tensor x = random_on_cuda({outer, step}, dtype_, seed).slice(1, begin, begin + inner);
+    const Tensor x = random_tensor({outer, step}, dtype_, seed).slice(1, begin, begin + inner);
     return transposed ? x.transpose(0, 1) : x;
   }
 
@@ -43,10 +42,10 @@ TEST_P(CudaMultiplyTest, EqualsReferenceForEveryLayout) {
       SCOPED_TRACE(fmt::format("{}x{}x{} {}", m, n, k, which));
       const Tensor a = operand(m, k, a_transposed, aligned, 1), b = operand(k, n, b_transposed, aligned, 2);
       const Values product = reference_product(values_of(a), values_of(b), m, k, n);
-      const Tensor c = full_on_cuda({m, n}, dtype_, 7.0);
+      const Tensor c = Tensor::full({m, n}, dtype_, 7.0, tested_device());
       multiply(a, b, c, {.alpha = 0.5F});
       EXPECT_CLOSE(c, reference_sum(Values(product.size()), product, 0.5), bound(dtype_));
-      const Tensor all = random_on_cuda({m, n + 9}, DType::f32, 3), wide = all.slice(1, 4, 4 + n);
+      const Tensor all = random_tensor({m, n + 9}, DType::f32, 3), wide = all.slice(1, 4, 4 + n);
       const Values expected = reference_sum(values_of(wide), product, -1.5), left = values_of(all.slice(1, 0, 4)),
                    right = values_of(all.slice(1, 4 + n, n + 9));
       multiply(a, b, wide, {.alpha = -1.5F, .accumulate = true});
@@ -66,7 +65,7 @@ TEST_P(CudaMultiplyTest, Epilogues) {
   for (const Activation activation : activations) {
     for (const DType type : {DType::f32, dtype_}) {
       SCOPED_TRACE(static_cast<int>(activation));
-      const Tensor bias = random_on_cuda({n}, type, 3), c = full_on_cuda({m, n}, dtype_, 9.0);
+      const Tensor bias = random_tensor({n}, type, 3), c = Tensor::full({m, n}, dtype_, 9.0, tested_device());
       const Values of_bias = values_of(bias);
       Values expected = product;
       for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -80,8 +79,8 @@ TEST_P(CudaMultiplyTest, Epilogues) {
 
 TEST_P(CudaMultiplyTest, BatchesAndEmptyProducts) {
   const std::int64_t batch = 3, m = 17, n = 20, k = 33;
-  const Tensor a = random_on_cuda({batch, m, k}, dtype_, 1), b = random_on_cuda({batch, n, k}, dtype_, 2);
-  const Tensor c = random_on_cuda({batch, m, n + 2}, dtype_, 3).slice(2, 1, n + 1);
+  const Tensor a = random_tensor({batch, m, k}, dtype_, 1), b = random_tensor({batch, n, k}, dtype_, 2);
+  const Tensor c = random_tensor({batch, m, n + 2}, dtype_, 3).slice(2, 1, n + 1);
   Values expected;
   for (std::int64_t i = 0; i < batch; ++i) {
     const Values part = reference_product(values_of(a.slice(0, i, i + 1)),
@@ -92,10 +91,10 @@ TEST_P(CudaMultiplyTest, BatchesAndEmptyProducts) {
   EXPECT_CLOSE(c, expected, bound(dtype_));
 
   const auto none = [&](std::int64_t rows, std::int64_t columns) {
-    return Tensor::empty({rows, columns}, dtype_, cuda_device());
+    return Tensor::empty({rows, columns}, dtype_, tested_device());
   };
   multiply(none(0, 3), none(3, 5), none(0, 5), {});
-  const Tensor filled = full_on_cuda({2, 3}, dtype_, 4.0);
+  const Tensor filled = Tensor::full({2, 3}, dtype_, 4.0, tested_device());
   multiply(none(2, 0), none(0, 3), filled, {.accumulate = true});
   EXPECT_EQ(values_of(filled), Values(6, 4.0));
   multiply(none(2, 0), none(0, 3), filled, {});
@@ -113,6 +112,14 @@ INSTANTIATE_TEST_SUITE_P(All, CudaMultiplyTest,
                                             ::testing::Values(cuda::TileSize::flat, cuda::TileSize::small,
                                                               cuda::TileSize::large)),
                          name_of_parameters);
+
+TEST(CudaMultiplyErrors, TensorsOfTwoDevices) {
+  const Tensor x = Tensor::full({3, 4}, DType::f32, 1.0, tested_device()), y = x.empty_like(),
+               on_cpu = Tensor::zeros({4, 4}, DType::f32);
+  EXPECT_THROW(kernels(x).gemm(x, on_cpu, y), Error);
+  const LinearWeightPtr weight = kernels(cpu()).make_linear_weight(on_cpu, Packing::none);
+  EXPECT_THROW(kernels(x).linear(x, *weight, Tensor(), Activation::none, y), Error);
+}
 
 }  // namespace
 }  // namespace skymm::testing

@@ -2,7 +2,6 @@
 #include "ops/kernels/cuda/quantized.hpp"
 
 #include "core/error.hpp"
-#include "cuda/cuda_device.hpp"
 #include "ops/reference/reference_matrix.hpp"
 
 namespace skymm::testing {
@@ -28,9 +27,9 @@ class CudaQuantizedTest : public ::testing::TestWithParam<Parameters> {
   std::vector<QuantizedTensor> parts_of(const Case& c) const {
     std::vector<QuantizedTensor> parts;
     for (const std::int64_t out : c.outs) {
-      const Tensor plain = random_on_cuda({out, c.in}, DType::f32, parts.size() + 5, 0.05);
-      parts.push_back(QuantizedTensor::empty(plain.shape(), every_way[std::get<1>(GetParam())], cuda_device()));
-      kernels(cuda_device()).quantize(plain, parts.back());
+      const Tensor plain = random_tensor({out, c.in}, DType::f32, parts.size() + 5, 0.05);
+      parts.push_back(QuantizedTensor::empty(plain.shape(), every_way[std::get<1>(GetParam())], tested_device()));
+      kernels(tested_device()).quantize(plain, parts.back());
     }
     return parts;
   }
@@ -55,25 +54,26 @@ TEST_P(CudaQuantizedTest, ProductsAreThoseWithThePlainWeight) {
     const std::int64_t out = plain.dim(0);
     const Values w = values_of(plain);
 
-    const Tensor x = random_on_cuda({c.tokens, c.in + 4}, dtype_, 1).slice(1, 2, 2 + c.in);
-    const Tensor bias = random_on_cuda({out}, dtype_, 3), y = full_on_cuda({c.tokens, out}, dtype_, 7.0);
+    const Tensor x = random_tensor({c.tokens, c.in + 4}, dtype_, 1).slice(1, 2, 2 + c.in);
+    const Tensor bias = random_tensor({out}, dtype_, 3),
+                 y = Tensor::full({c.tokens, out}, dtype_, 7.0, tested_device());
     Values expected = reference_product(values_of(x), reference_transpose(w, out, c.in), c.tokens, c.in, out);
     const Values of_bias = values_of(bias);
     for (std::size_t i = 0; i < expected.size(); ++i) {
       expected[i] = reference_activation(Activation::silu, expected[i] + of_bias[i % of_bias.size()]);
     }
     cuda::multiply_quantized(matrix_of(x, "test", "x"), parts, matrix_of(y, "test", "y"),
-                             epilogue_of(bias, Activation::silu, false), cuda_stream(), tiles_);
+                             epilogue_of(bias, Activation::silu, false), current_stream(tested_device()), tiles_);
     EXPECT_CLOSE(y, expected, bound_);
 
-    const Tensor dy = random_on_cuda({c.tokens, out + 3}, dtype_, 2).slice(1, 1, 1 + out);
-    const Tensor dx = random_on_cuda({c.tokens, c.in}, dtype_, 4);
+    const Tensor dy = random_tensor({c.tokens, out + 3}, dtype_, 2).slice(1, 1, 1 + out);
+    const Tensor dx = random_tensor({c.tokens, c.in}, dtype_, 4);
     const Values product = reference_product(values_of(dy), w, c.tokens, out, c.in),
                  sum = reference_sum(values_of(dx), product);
     const Matrix left = matrix_of(dy, "test", "dy"), to = matrix_of(dx, "test", "dx");
-    cuda::multiply_quantized_transposed(left, parts, to, true, cuda_stream(), tiles_);
+    cuda::multiply_quantized_transposed(left, parts, to, true, current_stream(tested_device()), tiles_);
     EXPECT_CLOSE(dx, sum, bound_);
-    cuda::multiply_quantized_transposed(left, parts, to, false, cuda_stream(), tiles_);
+    cuda::multiply_quantized_transposed(left, parts, to, false, current_stream(tested_device()), tiles_);
     EXPECT_CLOSE(dx, product, bound_);
   }
 }
@@ -81,7 +81,8 @@ TEST_P(CudaQuantizedTest, ProductsAreThoseWithThePlainWeight) {
 TEST_P(CudaQuantizedTest, DequantisesAsTheCpu) {
   for (const Case& c : cases) {
     for (const QuantizedTensor& x : parts_of(c)) {
-      const Tensor expected = Tensor::empty(x.shape, dtype_), got = full_on_cuda({x.rows(), c.in + 1}, dtype_, 7.0);
+      const Tensor expected = Tensor::empty(x.shape, dtype_),
+                   got = Tensor::full({x.rows(), c.in + 1}, dtype_, 7.0, tested_device());
       kernels(cpu()).dequantize(on_cpu(x), expected);
       kernels(got).dequantize(x, got.slice(1, 0, c.in));
       EXPECT_CLOSE(got.slice(1, 0, c.in), values_of(expected), dtype_ == DType::bf16 ? 1e-3 : 1e-7);

@@ -10,7 +10,7 @@ namespace {
 Tensor offsets(const std::vector<std::int64_t>& lengths) {
   std::vector<std::int32_t> at{0};
   for (const std::int64_t n : lengths) at.push_back(at.back() + static_cast<std::int32_t>(n));
-  return Tensor::from(at, {static_cast<std::int64_t>(at.size())});
+  return Tensor::from(at, {static_cast<std::int64_t>(at.size())}, tested_device());
 }
 
 AttentionShape shape_of(const ReferenceAttention& r) {
@@ -40,9 +40,9 @@ void expect_equal(const ReferenceAttention& r, DType dtype, bool slices) {
   const double bound = dtype == DType::bf16 ? 8e-3 : 4e-6;
   const Inputs x = inputs_of(r, dtype, slices);
   const AttentionShape shape = shape_of(r);
-  const Tensor out = Tensor::full({r.query_tokens(), r.heads, r.width}, dtype, 9.0);
-  const Tensor logsumexp = Tensor::full({r.query_tokens(), r.heads}, DType::f32, 9.0);
-  kernels(cpu()).attention(x.q, x.k, x.v, shape, out, logsumexp);
+  const Tensor out = Tensor::full({r.query_tokens(), r.heads, r.width}, dtype, 9.0, tested_device());
+  const Tensor logsumexp = Tensor::full({r.query_tokens(), r.heads}, DType::f32, 9.0, tested_device());
+  kernels(tested_device()).attention(x.q, x.k, x.v, shape, out, logsumexp);
   const Values q = values_of(x.q), k = values_of(x.k), v = values_of(x.v);
   Values expected_logsumexp;
   const Values expected = r.forward(q, k, v, &expected_logsumexp);
@@ -59,7 +59,7 @@ void expect_equal(const ReferenceAttention& r, DType dtype, bool slices) {
   const Tensor dout = random_tensor({r.query_tokens(), r.heads, r.width}, dtype, 4);
   Inputs d = inputs_of(r, dtype, slices);
   for (const Tensor& x : {d.q, d.k, d.v}) x.fill(9.0);
-  kernels(cpu()).attention_gradient(dout, x.q, x.k, x.v, out, logsumexp, shape, d.q, d.k, d.v);
+  kernels(tested_device()).attention_gradient(dout, x.q, x.k, x.v, out, logsumexp, shape, d.q, d.k, d.v);
   const auto gradients = r.backward(values_of(dout), q, k, v);
   EXPECT_CLOSE(d.q, gradients.dq, bound);
   EXPECT_CLOSE(d.k, gradients.dk, bound);
@@ -122,7 +122,7 @@ TEST_P(AttentionTest, SameBitsForAnyNumberOfThreads) {
   for (const int threads : {1, 2, 3}) {
     omp_set_num_threads(threads);
     const Tensor out = dout.empty_like(), dq = dout.empty_like(), dk = x.k.clone(), dv = x.v.clone();
-    const Tensor logsumexp = Tensor::empty({r.query_tokens(), r.heads}, DType::f32);
+    const Tensor logsumexp = Tensor::empty({r.query_tokens(), r.heads}, DType::f32, tested_device());
     kernels(out).attention(x.q, x.k, x.v, shape_of(r), out, logsumexp);
     kernels(out).attention_gradient(dout, x.q, x.k, x.v, out, logsumexp, shape_of(r), dq, dk, dv);
     results.push_back({values_of(out), values_of(logsumexp), values_of(dq), values_of(dk), values_of(dv)});
@@ -136,7 +136,7 @@ TEST_P(AttentionTest, LargeScoresDoNotOverflowAndNaNIsNotHidden) {
   const ReferenceAttention r = reference({40}, {40}, 1, 1, 16, false);
   Inputs x = inputs_of(r, GetParam(), false);
   x.q.copy_from(random_tensor(x.q.shape(), GetParam(), 8, 100.0));
-  const Tensor out = x.q.empty_like(), logsumexp = Tensor::empty({40, 1}, DType::f32);
+  const Tensor out = x.q.empty_like(), logsumexp = Tensor::empty({40, 1}, DType::f32, tested_device());
   kernels(out).attention(x.q, x.k, x.v, shape_of(r), out, logsumexp);
   EXPECT_CLOSE(out, r.forward(values_of(x.q), values_of(x.k), values_of(x.v)), GetParam() == DType::bf16 ? 1e-2 : 1e-4);
   x.k.slice(0, 7, 8).fill(std::numeric_limits<double>::quiet_NaN());
@@ -166,9 +166,9 @@ TEST(AttentionReference, GradientIsThatOfTheForward) {
 TEST(AttentionErrors, SayWhatDoesNotFit) {
   const ReferenceAttention r = reference({4}, {4}, 4, 2, 8, false);
   const Inputs x = inputs_of(r, DType::f32, false);
-  const Tensor out = x.q.empty_like(), logsumexp = Tensor::empty({4, 4}, DType::f32);
-  Kernels& k = kernels(cpu());
-  EXPECT_THROW(k.attention(x.q, x.k, x.v, shape_of(r), out, Tensor::empty({4}, DType::f32)), Error);
+  const Tensor out = x.q.empty_like(), logsumexp = Tensor::empty({4, 4}, DType::f32, tested_device());
+  Kernels& k = kernels(tested_device());
+  EXPECT_THROW(k.attention(x.q, x.k, x.v, shape_of(r), out, Tensor::empty({4}, DType::f32, tested_device())), Error);
   EXPECT_THROW(k.attention(x.q, x.k.slice(1, 0, 1), x.v, shape_of(r), out, logsumexp), Error);
   EXPECT_THROW(k.attention(x.q.to(DType::bf16), x.k, x.v, shape_of(r), out, logsumexp), Error);
   AttentionShape wrong = shape_of(r);

@@ -54,9 +54,9 @@ TEST(Dropout, IsTheDefinitionWordByWord) {
 }
 
 TEST(Dropout, DoesNotDependOnHowRowsAreBatched) {
-  const Setting s(cpu(), 33, 65, DType::f32, false);
+  const Setting s(tested_device(), 33, 65, DType::f32, false);
   const std::vector<RowId> ids = some_ids(s.rows);
-  const Tensor x = s.input(1), whole = x.empty_like(), one = Tensor::empty({1, s.width}, DType::f32);
+  const Tensor x = s.input(1), whole = x.empty_like(), one = Tensor::empty({1, s.width}, DType::f32, tested_device());
   kernels(x).dropout(x, 0.3F, key, tensor_of_ids(s, ids), whole);
   for (std::int64_t t = 0; t < s.rows; ++t) {
     kernels(x).dropout(x.slice(0, t, t + 1), 0.3F, key, tensor_of_ids(s, {ids[t]}), one);
@@ -65,8 +65,8 @@ TEST(Dropout, DoesNotDependOnHowRowsAreBatched) {
 }
 
 TEST(Dropout, KeepsTheExpectedShare) {
-  const Setting s(cpu(), 100, 1000, DType::f32, false);
-  const Tensor x = Tensor::full({s.rows, s.width}, DType::f32, 1.0), y = x.empty_like();
+  const Setting s(tested_device(), 100, 1000, DType::f32, false);
+  const Tensor x = Tensor::full({s.rows, s.width}, DType::f32, 1.0, tested_device()), y = x.empty_like();
   std::vector<RowId> ids;
   for (std::int32_t t = 0; t < 100; ++t) ids.push_back({0, t});
   kernels(x).dropout(x, 0.25F, key, tensor_of_ids(s, ids), y);
@@ -84,10 +84,11 @@ TEST(Dropout, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(DropoutErrors, SayWhatDoesNotFit) {
-  const Tensor x = Tensor::zeros({4, 6}, DType::f32), ids = Tensor::zeros({4, 2}, DType::i32);
+  const Tensor x = Tensor::zeros({4, 6}, DType::f32, tested_device()),
+               ids = Tensor::zeros({4, 2}, DType::i32, tested_device());
   EXPECT_THAT([&] { kernels(x).dropout(x, 1.0F, key, ids, x); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("dropout: p is 1")));
-  EXPECT_THAT([&] { kernels(x).dropout(x, 0.5F, key, Tensor::zeros({4}, DType::i32), x); },
+  EXPECT_THAT([&] { kernels(x).dropout(x, 0.5F, key, Tensor::zeros({4}, DType::i32, tested_device()), x); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("dropout: row_ids [4] must have 8 elements")));
 }
 

@@ -156,7 +156,8 @@ TEST(Elementwise, BFloat16RoundsToNearestEven) {
 TEST(Elementwise, SameBitsForAnyNumberOfThreads) {
   expect_same_for_any_threads([](Setting& s) -> std::vector<Tensor> {
     const Tensor x = s.input(1), dy = s.input(2), y = s.output(), dx = s.output();
-    const Tensor one = Tensor::zeros({1, s.width}, DType::f32), seven = Tensor::zeros({7, s.width}, DType::f32);
+    const Tensor one = Tensor::zeros({1, s.width}, DType::f32, tested_device()),
+                 seven = Tensor::zeros({7, s.width}, DType::f32, tested_device());
     kernels(x).activation(Activation::gelu, x, y);
     kernels(x).activation_gradient(Activation::silu, x, dy, dx);
     kernels(x).sum_rows(x, one);
@@ -166,7 +167,8 @@ TEST(Elementwise, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(ElementwiseErrors, NameThePrimitiveAndTheTensor) {
-  const Tensor x = Tensor::zeros({4, 6}, DType::f32), other = Tensor::zeros({4, 5}, DType::f32);
+  const Tensor x = Tensor::zeros({4, 6}, DType::f32, tested_device()),
+               other = Tensor::zeros({4, 5}, DType::f32, tested_device());
   Kernels& k = kernels(x);
   const auto message = [](const std::function<void()>& call) -> std::string {
     try {
@@ -180,7 +182,7 @@ TEST(ElementwiseErrors, NameThePrimitiveAndTheTensor) {
   EXPECT_EQ(message([&] { k.swiglu(other, x); }), "swiglu: gate_up must have an even width, [gate | up]");
   EXPECT_EQ(message([&] { k.swiglu(x, other); }), "swiglu: y has the shape [4, 5] instead of [4, 3]");
   EXPECT_EQ(message([&] { k.add_rows(x, other, x); }), "add_rows: table must be as wide as x");
-  EXPECT_EQ(message([&] { k.activation(Activation::relu, Tensor::zeros({4}, DType::i32), x); }),
+  EXPECT_EQ(message([&] { k.activation(Activation::relu, Tensor::zeros({4}, DType::i32, tested_device()), x); }),
             "activation: x is i32, not f32 or bf16");
 }
 

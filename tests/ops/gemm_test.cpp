@@ -28,7 +28,8 @@ TEST_P(GemmTest, EqualsReferenceForEveryTransposition) {
         const Values expected = reference_product(values_of(a), values_of(b), m, k, n);
         const Tensor left = options.transpose_a ? a.transpose(0, 1).contiguous() : a;
         const Tensor right = options.transpose_b ? b.transpose(0, 1).contiguous() : b;
-        const Tensor c = Tensor::full({m, n}, dtype, 7.0), wide = Tensor::full({m, n}, DType::f32, 7.0);
+        const Tensor c = Tensor::full({m, n}, dtype, 7.0, tested_device()),
+                     wide = Tensor::full({m, n}, DType::f32, 7.0, tested_device());
         kernels(a).gemm(left, right, c, options);
         kernels(a).gemm(left, right, wide, options);
         EXPECT_CLOSE(c, reference_sum(Values(expected.size()), expected, 0.5), bound(dtype));
@@ -60,7 +61,7 @@ TEST_P(GemmTest, AccumulatesIntoStridedRowsAndLeavesTheRestAlone) {
 TEST_P(GemmTest, TakesViewsTransposedInMemory) {
   const DType dtype = GetParam();
   const Tensor a = random_tensor({33, 17}, dtype, 1).transpose(0, 1), b = random_tensor({9, 33}, dtype, 2);
-  const Tensor c = Tensor::empty({17, 9}, dtype);
+  const Tensor c = Tensor::empty({17, 9}, dtype, tested_device());
   kernels(a).gemm(a, b, c, {.transpose_b = true});
   EXPECT_CLOSE(c, reference_product(values_of(a), reference_transpose(values_of(b), 9, 33), 17, 33, 9), bound(dtype));
 }
@@ -84,13 +85,13 @@ TEST_P(GemmTest, MultipliesBatches) {
 
 TEST_P(GemmTest, EmptyProducts) {
   const DType dtype = GetParam();
-  const auto none = [&](std::int64_t m, std::int64_t n) { return Tensor::empty({m, n}, dtype); };
-  kernels(cpu()).gemm(none(0, 3), none(3, 5), none(0, 5));
-  kernels(cpu()).gemm(none(4, 3), none(3, 0), none(4, 0));
-  const Tensor c = Tensor::full({2, 3}, dtype, 4.0);
-  kernels(cpu()).gemm(none(2, 0), none(0, 3), c, {.accumulate = true});
+  const auto none = [&](std::int64_t m, std::int64_t n) { return Tensor::empty({m, n}, dtype, tested_device()); };
+  kernels(tested_device()).gemm(none(0, 3), none(3, 5), none(0, 5));
+  kernels(tested_device()).gemm(none(4, 3), none(3, 0), none(4, 0));
+  const Tensor c = Tensor::full({2, 3}, dtype, 4.0, tested_device());
+  kernels(tested_device()).gemm(none(2, 0), none(0, 3), c, {.accumulate = true});
   EXPECT_EQ(values_of(c), Values(6, 4.0));
-  kernels(cpu()).gemm(none(2, 0), none(0, 3), c);
+  kernels(tested_device()).gemm(none(2, 0), none(0, 3), c);
   EXPECT_EQ(values_of(c), Values(6, 0.0));
 }
 
@@ -105,7 +106,7 @@ TEST_P(GemmTest, SameBitsForAnyNumberOfThreads) {
       std::vector<Values> results;
       for (const int threads : {1, 2, 3}) {
         omp_set_num_threads(threads);
-        const Tensor c = Tensor::full({m, n}, DType::f32, 1.0);
+        const Tensor c = Tensor::full({m, n}, DType::f32, 1.0, tested_device());
         kernels(a).gemm(a, b, c, {.transpose_a = transpose_a, .accumulate = true});
         results.push_back(values_of(c));
       }
@@ -120,8 +121,9 @@ INSTANTIATE_TEST_SUITE_P(DTypes, GemmTest, ::testing::Values(DType::f32, DType::
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 TEST(GemmErrors, NameThePrimitiveAndTheTensor) {
-  Kernels& k = kernels(cpu());
-  const Tensor a = Tensor::zeros({3, 4}, DType::f32), b = Tensor::zeros({5, 6}, DType::f32);
+  Kernels& k = kernels(tested_device());
+  const Tensor a = Tensor::zeros({3, 4}, DType::f32, tested_device()),
+               b = Tensor::zeros({5, 6}, DType::f32, tested_device());
   const auto message = [](auto call) {
     try {
       call();
@@ -131,19 +133,21 @@ TEST(GemmErrors, NameThePrimitiveAndTheTensor) {
     return std::string("no error");
   };
   EXPECT_THAT(message([&] {
-                k.gemm(a, b, Tensor::zeros({3, 6}, DType::f32));
+                k.gemm(a, b, Tensor::zeros({3, 6}, DType::f32, tested_device()));
               }),
               ::testing::AllOf(::testing::HasSubstr("gemm"), ::testing::HasSubstr("[5, 6]")));
   EXPECT_THAT(message([&] {
-                k.gemm(a, Tensor::zeros({4, 6}, DType::bf16), Tensor::zeros({3, 6}, DType::f32));
+                k.gemm(a, Tensor::zeros({4, 6}, DType::bf16, tested_device()),
+                       Tensor::zeros({3, 6}, DType::f32, tested_device()));
               }),
               ::testing::HasSubstr("bf16"));
   EXPECT_THAT(message([&] {
-                k.gemm(Tensor(), b, Tensor::zeros({3, 6}, DType::f32));
+                k.gemm(Tensor(), b, Tensor::zeros({3, 6}, DType::f32, tested_device()));
               }),
               ::testing::HasSubstr("a is undefined"));
   EXPECT_THAT(message([&] {
-                k.gemm(a, Tensor::zeros({4, 6}, DType::i32), Tensor::zeros({3, 6}, DType::f32));
+                k.gemm(a, Tensor::zeros({4, 6}, DType::i32, tested_device()),
+                       Tensor::zeros({3, 6}, DType::f32, tested_device()));
               }),
               ::testing::HasSubstr("i32"));
 }

@@ -45,7 +45,7 @@ TEST_P(LinearTest, ForwardWithEveryActivation) {
         const Values plain = reference_linear(x, w, bias);
         for (const Activation activation : activations) {
           SCOPED_TRACE(static_cast<int>(activation));
-          const Tensor y = Tensor::full({tokens, out}, dtype_, 9.0);
+          const Tensor y = Tensor::full({tokens, out}, dtype_, 9.0, tested_device());
           kernels(x).linear(x, *weight, bias, activation, y);
           Values expected = plain;
           for (double& value : expected) value = reference_activation(activation, value);
@@ -71,7 +71,7 @@ TEST_P(LinearTest, StridedRowsAndAccumulation) {
       EXPECT_CLOSE(y, expected, bound(dtype_));
       EXPECT_EQ(values_of(all.slice(1, 0, 2)), values_of(left));
 
-      const Tensor wide = Tensor::empty({tokens, out}, DType::f32);
+      const Tensor wide = Tensor::empty({tokens, out}, DType::f32, tested_device());
       kernels(x).linear(x, *weight, bias, Activation::none, wide);
       EXPECT_CLOSE(wide, reference_linear(x, w, bias), 2e-6);
     }
@@ -108,7 +108,7 @@ TEST_P(LinearTest, PackedWeightsUnpackAndLetGoOfThePlainOnes) {
   EXPECT_EQ(values_of(weight->plain()), values);
 
   w.fill(0.0);  // seen by a view only
-  const Tensor x = random_tensor({5, 33}, dtype_, 2), y = Tensor::empty({5, 65}, dtype_);
+  const Tensor x = random_tensor({5, 33}, dtype_, 2), y = Tensor::empty({5, 65}, dtype_, tested_device());
   kernels(x).linear(x, *weight, Tensor(), Activation::none, y);
   if (packing_ == Packing::none) {
     EXPECT_EQ(values_of(y), Values(5 * 65, 0.0));
@@ -119,9 +119,10 @@ TEST_P(LinearTest, PackedWeightsUnpackAndLetGoOfThePlainOnes) {
 
 TEST_P(LinearTest, DeferredWorkOutlivesTheWeight) {
   const Tensor x = random_tensor({5, 33}, dtype_, 2), w = random_tensor({65, 33}, dtype_, 1);
-  DeferredStream stream(cpu());
-  const StreamScope scope(stream);
-  const Tensor y = Tensor::empty({5, 65}, dtype_), dx = Tensor::empty({5, 33}, dtype_);
+  const auto stream = deferred_stream();
+  const StreamScope scope(*stream);
+  const Tensor y = Tensor::empty({5, 65}, dtype_, tested_device()),
+               dx = Tensor::empty({5, 33}, dtype_, tested_device());
   {
     const LinearWeightPtr weight = kernels(x).make_linear_weight(w.clone(), packing_);
     kernels(x).linear(x, *weight, Tensor(), Activation::none, y);
@@ -134,10 +135,10 @@ TEST_P(LinearTest, DeferredWorkOutlivesTheWeight) {
 TEST_P(LinearTest, NoTokens) {
   const Tensor w = random_tensor({65, 33}, dtype_, 1);
   const LinearWeightPtr weight = kernels(w).make_linear_weight(w, packing_);
-  const Tensor x = Tensor::empty({0, 33}, dtype_), y = Tensor::empty({0, 65}, dtype_);
+  const Tensor x = Tensor::empty({0, 33}, dtype_, tested_device()), y = Tensor::empty({0, 65}, dtype_, tested_device());
   kernels(x).linear(x, *weight, Tensor(), Activation::gelu, y);
   kernels(x).linear_input_gradient(y, *weight, x);
-  const Tensor dw = Tensor::full({65, 33}, DType::f32, 3.0);
+  const Tensor dw = Tensor::full({65, 33}, DType::f32, 3.0, tested_device());
   kernels(x).linear_weight_gradient(y, x, dw);
   EXPECT_EQ(values_of(dw), Values(65 * 33, 3.0));
 }
@@ -152,8 +153,9 @@ TEST_P(LinearTest, SameBitsForAnyNumberOfThreads) {
     std::vector<std::vector<Values>> results;
     for (const int threads : {1, 2, 3}) {
       omp_set_num_threads(threads);
-      const Tensor y = Tensor::empty({tokens, out}, dtype_), dx = Tensor::empty({tokens, in}, dtype_);
-      const Tensor dw = Tensor::zeros({out, in}, DType::f32);
+      const Tensor y = Tensor::empty({tokens, out}, dtype_, tested_device()),
+                   dx = Tensor::empty({tokens, in}, dtype_, tested_device());
+      const Tensor dw = Tensor::zeros({out, in}, DType::f32, tested_device());
       kernels(x).linear(x, *weight, Tensor(), Activation::silu, y);
       kernels(x).linear_input_gradient(dy, *weight, dx);
       kernels(x).linear_weight_gradient(dy, x, dw);
@@ -195,16 +197,17 @@ TEST(LinearWeightGradient, AddsScaledToF32) {
 }
 
 TEST(LinearErrors, SayWhatDoesNotFit) {
-  Kernels& k = kernels(cpu());
-  const LinearWeightPtr w = k.make_linear_weight(Tensor::zeros({8, 4}, DType::f32), Packing::forward);
-  const Tensor x = Tensor::zeros({3, 4}, DType::f32), y = Tensor::zeros({3, 8}, DType::f32);
+  Kernels& k = kernels(tested_device());
+  const LinearWeightPtr w = k.make_linear_weight(Tensor::zeros({8, 4}, DType::f32, tested_device()), Packing::forward);
+  const Tensor x = Tensor::zeros({3, 4}, DType::f32, tested_device()),
+               y = Tensor::zeros({3, 8}, DType::f32, tested_device());
   EXPECT_THROW(k.linear(y, *w, Tensor(), Activation::none, x), Error);
   EXPECT_THROW(k.linear(x.to(DType::bf16), *w, Tensor(), Activation::none, y), Error);
-  EXPECT_THROW(k.linear(x, *w, Tensor::zeros({4}, DType::f32), Activation::none, y), Error);
+  EXPECT_THROW(k.linear(x, *w, Tensor::zeros({4}, DType::f32, tested_device()), Activation::none, y), Error);
   EXPECT_THROW(k.linear(x, *w, Tensor(), Activation::relu, y, true), Error);
   EXPECT_THROW(k.linear_input_gradient(x, *w, y), Error);
-  EXPECT_THROW(k.linear_weight_gradient(y, x, Tensor::zeros({8, 4}, DType::bf16)), Error);
-  EXPECT_THROW(k.make_linear_weight(Tensor::zeros({8, 4}, DType::i8), Packing::none), Error);
+  EXPECT_THROW(k.linear_weight_gradient(y, x, Tensor::zeros({8, 4}, DType::bf16, tested_device())), Error);
+  EXPECT_THROW(k.make_linear_weight(Tensor::zeros({8, 4}, DType::i8, tested_device()), Packing::none), Error);
 }
 
 }  // namespace

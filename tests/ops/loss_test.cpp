@@ -68,8 +68,8 @@ TEST(Loss, CrossEntropyOfAWholeVocabulary) {
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const Tensor x = random_tensor({rows, classes}, dtype, 1, 5.0), dx = x.empty_like();
       const std::vector<std::int32_t> labels = {49151, 0, 7};
-      const Tensor at = Tensor::from(labels, {rows}), losses = Tensor::empty({rows}, DType::f32),
-                   total = losses.empty_like();
+      const Tensor at = Tensor::from(labels, {rows}, tested_device()),
+                   losses = Tensor::empty({rows}, DType::f32, tested_device()), total = losses.empty_like();
       kernels(x).cross_entropy(x, at, losses, total);
       kernels(x).cross_entropy_gradient(x, at, total, 1.0F, dx);
       EXPECT_CLOSE(losses, reference_cross_entropy(values_of(x), labels, classes), 2e-6);
@@ -85,8 +85,9 @@ TEST(Loss, CrossEntropyOfExtremeLogits) {
   logits[5000 + 17] = 3e38;
   for (std::size_t j = 0; j < 5000; ++j) logits[10000 + j] = j % 2 ? -inf : 0;
   const std::vector<std::int32_t> labels = {4999, 17, 2, 3};
-  const Tensor x = tensor_of(logits, {4, 5000}, DType::f32), at = Tensor::from(labels, {4}), dx = x.empty_like();
-  const Tensor losses = Tensor::empty({4}, DType::f32), total = losses.empty_like();
+  const Tensor x = tensor_of(logits, {4, 5000}, DType::f32), at = Tensor::from(labels, {4}, tested_device()),
+               dx = x.empty_like();
+  const Tensor losses = Tensor::empty({4}, DType::f32, tested_device()), total = losses.empty_like();
   kernels(x).cross_entropy(x, at, losses, total);
   kernels(x).cross_entropy_gradient(x, at, total, 1.0F, dx);
   const Values loss = values_of(losses), gradient = values_of(dx);
@@ -105,8 +106,8 @@ TEST(Loss, CrossEntropyOfExtremeLogits) {
       Values row(5000, 1.0);
       std::fill_n(row.begin(), 3000, -inf);
       row[place] = bad;
-      const Tensor y = tensor_of(row, {1, 5000}, DType::f32), label = Tensor::zeros({1}, DType::i32);
-      const Tensor one = Tensor::empty({1}, DType::f32), sum = one.empty_like();
+      const Tensor y = tensor_of(row, {1, 5000}, DType::f32), label = Tensor::zeros({1}, DType::i32, tested_device());
+      const Tensor one = Tensor::empty({1}, DType::f32, tested_device()), sum = one.empty_like();
       kernels(y).cross_entropy(y, label, one, sum);
       EXPECT_FALSE(std::isfinite(one.item())) << bad << " at " << place;
     }
@@ -114,8 +115,9 @@ TEST(Loss, CrossEntropyOfExtremeLogits) {
 }
 
 TEST(Loss, LabelsOutOfRangeAreNamed) {
-  const Tensor x = Tensor::zeros({2, 3}, DType::f32), one = Tensor::zeros({2}, DType::f32);
-  const Tensor labels = Tensor::from(std::vector<std::int32_t>{0, 3}, {2});
+  const Tensor x = Tensor::zeros({2, 3}, DType::f32, tested_device()),
+               one = Tensor::zeros({2}, DType::f32, tested_device());
+  const Tensor labels = Tensor::from(std::vector<std::int32_t>{0, 3}, {2}, tested_device());
   EXPECT_THAT(
       [&] { kernels(x).cross_entropy(x, labels, one, one); },
       ::testing::ThrowsMessage<Error>(::testing::HasSubstr("cross_entropy: labels[1] = 3, but there are 3 logits")));
@@ -135,7 +137,7 @@ TEST(Loss, ArgmaxIsTheFirstOfTheLargest) {
   rows[30] = rows[31] = rows[99] = 2;  // equals
   for (std::size_t j = 200; j < 300; ++j) rows[j] = -inf;
   rows[377] = std::numeric_limits<double>::quiet_NaN();
-  const Tensor x = tensor_of(rows, {4, 100}, DType::f32), best = Tensor::zeros({4}, DType::i32);
+  const Tensor x = tensor_of(rows, {4, 100}, DType::f32), best = Tensor::zeros({4}, DType::i32, tested_device());
   kernels(x).argmax(x, best);
   EXPECT_EQ(values_of(best), (Values{30, 0, 0, 77}));
 }

@@ -104,7 +104,8 @@ TEST(Norm, Gradients) {
 
 TEST(Norm, EitherWeightGradientAlone) {
   const Tensor x = random_tensor({70, 9}, DType::f32, 1), mean = random_tensor({70}, DType::f32, 2);
-  const Tensor inverse = Tensor::full({70}, DType::f32, 2.0), one = Tensor::zeros({9}, DType::f32);
+  const Tensor inverse = Tensor::full({70}, DType::f32, 2.0, tested_device()),
+               one = Tensor::zeros({9}, DType::f32, tested_device());
   kernels(x).layer_norm_weight_gradient(x, x, mean, inverse, Tensor(), one);
   Values sums(9);
   const Values values = values_of(x);
@@ -129,7 +130,8 @@ TEST(Norm, SameBitsForAnyNumberOfThreads) {
   expect_same_for_any_threads([](Setting& s) -> std::vector<Tensor> {
     const Tensor x = s.input(1), dy = s.input(2), weight = s.dense({s.width}, s.dtype, 3);
     const Tensor y = s.output(), dx = s.output(), mean = s.column(), inverse = s.column();
-    const Tensor dweight = Tensor::zeros({s.width}, DType::f32), dbias = Tensor::zeros({s.width}, DType::f32);
+    const Tensor dweight = Tensor::zeros({s.width}, DType::f32, tested_device()),
+                 dbias = Tensor::zeros({s.width}, DType::f32, tested_device());
     Kernels& k = kernels(x);
     k.layer_norm(x, weight, weight, eps, y, mean, inverse);
     k.layer_norm_input_gradient(dy, x, weight, mean, inverse, dx);
@@ -139,8 +141,10 @@ TEST(Norm, SameBitsForAnyNumberOfThreads) {
 }
 
 TEST(NormErrors, NameThePrimitiveAndTheTensor) {
-  const Tensor x = Tensor::zeros({4, 6}, DType::f32), column = Tensor::zeros({4}, DType::f32);
-  const Tensor weight = Tensor::zeros({6}, DType::f32), half = Tensor::zeros({6}, DType::bf16);
+  const Tensor x = Tensor::zeros({4, 6}, DType::f32, tested_device()),
+               column = Tensor::zeros({4}, DType::f32, tested_device());
+  const Tensor weight = Tensor::zeros({6}, DType::f32, tested_device()),
+               half = Tensor::zeros({6}, DType::bf16, tested_device());
   const auto message = [&](const Tensor& w, const Tensor& y, const Tensor& inverse) -> std::string {
     try {
       kernels(x).rms_norm(x, Tensor(), w, eps, y, inverse);
@@ -154,7 +158,7 @@ TEST(NormErrors, NameThePrimitiveAndTheTensor) {
   EXPECT_EQ(message(column, x.clone(), column), "rms_norm: weight [4] must have 6 elements");
   EXPECT_EQ(message(weight, x.slice(0, 0, 3), column), "rms_norm: y has the shape [3, 6] instead of [4, 6]");
   EXPECT_EQ(message(weight, x.clone(), Tensor()), "rms_norm: inv_rms is an undefined tensor");
-  EXPECT_THAT(message(weight, Tensor::zeros({6, 4}, DType::f32).transpose(0, 1), column),
+  EXPECT_THAT(message(weight, Tensor::zeros({6, 4}, DType::f32, tested_device()).transpose(0, 1), column),
               ::testing::HasSubstr("rms_norm: y [4, 6] must have the elements of a row adjacent"));
 }
 

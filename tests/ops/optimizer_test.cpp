@@ -23,7 +23,7 @@ TEST(Reductions, SumAndSumOfSquares) {
 TEST(Reductions, WholeBlocksOfASumAreTheSameInAnyShard) {
   const Tensor x = random_tensor({3 * 4096 + 100}, DType::f32, 1);
   const auto squares = [](const Tensor& part) {
-    const Tensor out = Tensor::empty({1}, DType::f64);
+    const Tensor out = Tensor::empty({1}, DType::f64, tested_device());
     kernels(part).sum_of_squares(part, out);
     return out.item();
   };
@@ -83,8 +83,9 @@ TEST(AdamW, FollowsTheReferenceOverSteps) {
   on_every_stream([] {
     for (const AdamCase& c : adam_cases) {
       SCOPED_TRACE(c.n);
-      const Tensor master = random_tensor({c.n}, DType::f32, 1), m = Tensor::zeros({c.n}, DType::f32), v = m.clone();
-      const Tensor value = c.has_value ? Tensor::full({c.n}, c.value, nan) : Tensor();
+      const Tensor master = random_tensor({c.n}, DType::f32, 1), m = Tensor::zeros({c.n}, DType::f32, tested_device()),
+                   v = m.clone();
+      const Tensor value = c.has_value ? Tensor::full({c.n}, c.value, nan, tested_device()) : Tensor();
       AdamState expected{values_of(master), Values(c.n), Values(c.n)};
       for (int step = 1; step <= 20; ++step) {
         const Tensor gradient = random_tensor({c.n}, DType::f32, 100 + step);
@@ -104,11 +105,12 @@ TEST(AdamW, FollowsTheReferenceOverSteps) {
 }
 
 TEST(AdamW, RefusesWhatDoesNotFit) {
-  const Tensor x = Tensor::zeros({4}, DType::f32), half = Tensor::zeros({4}, DType::bf16);
+  const Tensor x = Tensor::zeros({4}, DType::f32, tested_device()),
+               half = Tensor::zeros({4}, DType::bf16, tested_device());
   Kernels& k = kernels(x);
   EXPECT_THAT([&] { k.adamw(half, x, x, x, x, {}); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("adamw: master is bf16 instead of f32")));
-  EXPECT_THAT([&] { k.adamw(x, x, x, Tensor::zeros({3}, DType::f32), x, {}); },
+  EXPECT_THAT([&] { k.adamw(x, x, x, Tensor::zeros({3}, DType::f32, tested_device()), x, {}); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("adamw: gradient [3] must have 4 elements")));
   EXPECT_THAT([&] { k.adamw(x, x, x, x, x, {.step = 0}); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("adamw: step is 0")));
@@ -116,12 +118,13 @@ TEST(AdamW, RefusesWhatDoesNotFit) {
 
 TEST(Optimizer, SameBitsForAnyNumberOfThreads) {
   expect_same_for_any_threads([](Setting& s) -> std::vector<Tensor> {
-    const Tensor x = s.input(1), sum = Tensor::zeros({1}, DType::f64), squares = sum.clone();
+    const Tensor x = s.input(1), sum = Tensor::zeros({1}, DType::f64, tested_device()), squares = sum.clone();
     kernels(x).sum(x, sum);
     kernels(x).sum_of_squares(x, squares);
     const std::int64_t n = 100'000;
-    const Tensor master = s.dense({n}, DType::f32, 2), m = Tensor::zeros({n}, DType::f32), v = m.clone();
-    const Tensor value = Tensor::empty({n}, s.dtype);
+    const Tensor master = s.dense({n}, DType::f32, 2), m = Tensor::zeros({n}, DType::f32, tested_device()),
+                 v = m.clone();
+    const Tensor value = Tensor::empty({n}, s.dtype, tested_device());
     kernels(x).adamw(master, m, v, s.dense({n}, DType::f32, 3), value, {.weight_decay = 0.1F});
     return {sum, squares, master, m, v, value};
   });

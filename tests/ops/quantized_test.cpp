@@ -13,13 +13,13 @@ constexpr Quantization int8{QuantizedFormat::int8}, nf4{QuantizedFormat::nf4}, d
 constexpr Quantization every_way[] = {int8, nf4, double_nf4};
 
 QuantizedTensor quantized(const Tensor& weight, const Quantization& how) {
-  const QuantizedTensor codes = QuantizedTensor::empty(weight.shape(), how);
+  const QuantizedTensor codes = QuantizedTensor::empty(weight.shape(), how, tested_device());
   kernels(weight).quantize(weight, codes);
   return codes;
 }
 
 Values dequantized(const QuantizedTensor& codes) {
-  const Tensor plain = Tensor::empty(codes.shape, DType::f32);
+  const Tensor plain = Tensor::empty(codes.shape, DType::f32, tested_device());
   kernels(plain).dequantize(codes, plain);
   return values_of(plain);
 }
@@ -82,7 +82,7 @@ TEST(Quantize, Nf4PacksTheFirstOfTwoElementsAbove) {
   w[0] = 2.0F;   // code 15
   w[1] = -2.0F;  // code 0
   w[2] = 0.17F;  // 0.085: code 8
-  const QuantizedTensor codes = quantized(Tensor::from(w, {1, 64}), nf4);
+  const QuantizedTensor codes = quantized(Tensor::from(w, {1, 64}, tested_device()), nf4);
   const std::vector<std::int32_t> bytes = codes.codes.to_vector<std::int32_t>();
   EXPECT_EQ(bytes[0], 0xf0);
   EXPECT_EQ(bytes[1], 0x87);
@@ -125,7 +125,7 @@ TEST(Quantize, DoubleQuantizationKeepsScalesToHalfAStep) {
 TEST(Quantize, BlocksOfZerosAndOddWidths) {
   for (const Quantization& how : every_way) {
     SCOPED_TRACE(name_of(how.format));
-    EXPECT_EQ(dequantized(quantized(Tensor::zeros({3, 70}, DType::f32), how)), Values(210, 0.0));
+    EXPECT_EQ(dequantized(quantized(Tensor::zeros({3, 70}, DType::f32, tested_device()), how)), Values(210, 0.0));
     const Tensor w = random_tensor({5, 3, 7, 5}, DType::f32, 4);
     EXPECT_LT(relative_error(dequantized(quantized(w, how)), values_of(w)), 0.12);
     const Tensor strided = random_tensor({5, 80}, DType::bf16, 5).slice(1, 3, 70);
@@ -134,12 +134,12 @@ TEST(Quantize, BlocksOfZerosAndOddWidths) {
 }
 
 TEST(Quantize, ErrorsSayWhatIsWrong) {
-  Tensor w = Tensor::full({2, 64}, DType::f32, std::numeric_limits<double>::quiet_NaN());
+  Tensor w = Tensor::full({2, 64}, DType::f32, std::numeric_limits<double>::quiet_NaN(), tested_device());
   EXPECT_THROW(quantized(w, nf4), Error);
-  EXPECT_THROW(QuantizedTensor::empty({2, 64}, {QuantizedFormat::int8, true}), Error);
+  EXPECT_THROW(QuantizedTensor::empty({2, 64}, {QuantizedFormat::int8, true}, tested_device()), Error);
   w.fill(1.0);
-  EXPECT_THROW(kernels(w).quantize(w, QuantizedTensor::empty({2, 63}, nf4)), Error);
-  EXPECT_THROW(kernels(w).dequantize(quantized(w, nf4), Tensor::empty({4, 32}, DType::f32)), Error);
+  EXPECT_THROW(kernels(w).quantize(w, QuantizedTensor::empty({2, 63}, nf4, tested_device())), Error);
+  EXPECT_THROW(kernels(w).dequantize(quantized(w, nf4), Tensor::empty({4, 32}, DType::f32, tested_device())), Error);
   QuantizedTensor broken = quantized(w, nf4);
   broken.scales = broken.scales.slice(0, 0, 1);
   EXPECT_THROW(kernels(w).make_linear_weight(std::vector{broken}, DType::f32), Error);
@@ -166,7 +166,7 @@ class QuantizedWeightTest : public ::testing::TestWithParam<Parameters> {
     for (const std::int64_t out : c.outs) {
       parts.push_back(quantized(random_tensor({out, c.in}, DType::f32, parts.size() + 5, 0.05), how_));
     }
-    return kernels(cpu()).make_linear_weight(parts, dtype_);
+    return kernels(tested_device()).make_linear_weight(parts, dtype_);
   }
 
   DType dtype_ = std::get<0>(GetParam());
@@ -181,7 +181,8 @@ TEST_P(QuantizedWeightTest, ForwardIsTheProductWithThePlainWeight) {
       const Tensor x = random_tensor({c.tokens, c.in + 4}, dtype_, 1).slice(1, 2, 2 + c.in);
       const Values product = reference_product(values_of(x), reference_transpose(values_of(w->plain()), w->out, w->in),
                                                c.tokens, c.in, w->out);
-      const Tensor all = Tensor::full({c.tokens, w->out + 3}, dtype_, 7.0), y = all.slice(1, 1, 1 + w->out);
+      const Tensor all = Tensor::full({c.tokens, w->out + 3}, dtype_, 7.0, tested_device()),
+                   y = all.slice(1, 1, 1 + w->out);
       kernels(x).linear(x, *w, Tensor(), Activation::none, y);
       EXPECT_CLOSE(y, product, bound(dtype_));
       kernels(x).linear(x, *w, Tensor(), Activation::none, y, true);
@@ -195,12 +196,12 @@ TEST_P(QuantizedWeightTest, ForwardIsTheProductWithThePlainWeight) {
         for (std::size_t i = 0; i < expected.size(); ++i) {
           expected[i] = reference_activation(Activation::quick_gelu, expected[i] + b[i % b.size()]);
         }
-        const Tensor wide = Tensor::empty({c.tokens, w->out}, dtype_);
+        const Tensor wide = Tensor::empty({c.tokens, w->out}, dtype_, tested_device());
         kernels(x).linear(x, *w, bias, Activation::quick_gelu, wide);
         EXPECT_CLOSE(wide, expected, bound(dtype_));
       }
       // To f32, where at most the weights are rounded: to bf16 for oneDNN, not at all elsewhere.
-      const Tensor wide = Tensor::empty({c.tokens, w->out}, DType::f32);
+      const Tensor wide = Tensor::empty({c.tokens, w->out}, DType::f32, tested_device());
       kernels(x).linear(x, *w, Tensor(), Activation::none, wide);
       EXPECT_CLOSE(wide, product, dtype_ == DType::bf16 ? 2.5e-3 : 2e-6);
     }
@@ -214,7 +215,7 @@ TEST_P(QuantizedWeightTest, InputGradientUsesTheSameCopy) {
       const LinearWeightPtr w = weight_of(c);
       const Tensor dy = random_tensor({c.tokens, w->out + 2}, dtype_, 1).slice(1, 1, 1 + w->out);
       const Values product = reference_product(values_of(dy), values_of(w->plain()), c.tokens, w->out, c.in);
-      const Tensor dx = Tensor::empty({c.tokens, c.in}, dtype_);
+      const Tensor dx = Tensor::empty({c.tokens, c.in}, dtype_, tested_device());
       kernels(dy).linear_input_gradient(dy, *w, dx);
       EXPECT_CLOSE(dx, product, bound(dtype_));
       kernels(dy).linear_input_gradient(dy, *w, dx, true);
@@ -245,8 +246,8 @@ TEST_P(QuantizedWeightTest, SameBitsForAnyNumberOfThreads) {
 TEST_P(QuantizedWeightTest, IsNowhereWhole) {
   const Case c{16, 512, {8192}};
   const LinearWeightPtr w = weight_of(c);
-  const Tensor x = random_tensor({16, 512}, dtype_, 1), y = Tensor::empty({16, 8192}, dtype_);
-  CachingAllocator& memory = cpu().allocator();
+  const Tensor x = random_tensor({16, 512}, dtype_, 1), y = Tensor::empty({16, 8192}, dtype_, tested_device());
+  CachingAllocator& memory = tested_device().allocator();
   memory.reset_peak();
   const std::size_t before = memory.total().current;
   kernels(x).linear(x, *w, Tensor(), Activation::none, y);
@@ -260,15 +261,15 @@ TEST_P(QuantizedWeightTest, IsNowhereWhole) {
 TEST_P(QuantizedWeightTest, NoTokensAndDeferredWork) {
   const Case c{0, 64, {64}};
   LinearWeightPtr w = weight_of(c);
-  const Tensor none = Tensor::empty({0, 64}, dtype_);
+  const Tensor none = Tensor::empty({0, 64}, dtype_, tested_device());
   kernels(none).linear(none, *w, Tensor(), Activation::none, none);
   kernels(none).linear_input_gradient(none, *w, none);
 
   const Tensor x = random_tensor({12, 64}, dtype_, 1), plain = w->plain();
   const Values product = reference_product(values_of(x), values_of(plain), 12, 64, 64);
-  DeferredStream stream(cpu());
-  const StreamScope scope(stream);
-  const Tensor dx = Tensor::empty({12, 64}, dtype_);
+  const auto stream = deferred_stream();
+  const StreamScope scope(*stream);
+  const Tensor dx = Tensor::empty({12, 64}, dtype_, tested_device());
   kernels(x).linear_input_gradient(x, *w, dx);
   w.reset();
   EXPECT_CLOSE(dx, product, bound(dtype_));

@@ -42,7 +42,7 @@ TEST(Rotary, TurnsPairsByPosition) {
 TEST(Rotary, InPlaceAndBack) {
   on_every_stream([] {
     const Tensor x = random_tensor({9, 2, 64}, DType::f32, 1), y = x.clone();
-    const Tensor positions = Tensor::from(some_positions(9), {9});
+    const Tensor positions = Tensor::from(some_positions(9), {9}, tested_device());
     kernels(x).rotary_embedding(y, positions, theta, false, y);
     EXPECT_GT(relative_error(values_of(y), values_of(x)), 0.1);
     kernels(x).rotary_embedding(y, positions, theta, true, y);
@@ -51,8 +51,9 @@ TEST(Rotary, InPlaceAndBack) {
 }
 
 TEST(RotaryErrors, NameThePrimitiveAndTheTensor) {
-  const Tensor odd = Tensor::zeros({4, 2, 7}, DType::f32), flat = Tensor::zeros({4, 8}, DType::f32);
-  const Tensor positions = Tensor::zeros({4}, DType::i32);
+  const Tensor odd = Tensor::zeros({4, 2, 7}, DType::f32, tested_device()),
+               flat = Tensor::zeros({4, 8}, DType::f32, tested_device());
+  const Tensor positions = Tensor::zeros({4}, DType::i32, tested_device());
   EXPECT_THAT(
       [&] { kernels(odd).rotary_embedding(odd, positions, theta, false, odd); },
       ::testing::ThrowsMessage<Error>(::testing::HasSubstr("rotary_embedding: x must have heads of an even width")));

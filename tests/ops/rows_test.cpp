@@ -72,7 +72,7 @@ TEST(Rows, Patches) {
                                   .slice(2, 1, 1 + height)
                                   .slice(3, 1, 1 + width);
         const std::int64_t down = height / patch, across = width / patch;
-        const Tensor y = Tensor::empty({images * down * across, channels * patch * patch}, dtype);
+        const Tensor y = Tensor::empty({images * down * across, channels * patch * patch}, dtype, tested_device());
         kernels(y).extract_patches(pixels, patch, y);
         const Values from = values_of(pixels);
         Values expected;
@@ -92,22 +92,23 @@ TEST(Rows, Patches) {
 
 TEST(Rows, SameBitsForAnyNumberOfThreads) {
   expect_same_for_any_threads([](Setting& s) -> std::vector<Tensor> {
-    const Tensor x = s.input(1), y = Tensor::zeros({table_rows, s.width}, DType::f32);
+    const Tensor x = s.input(1), y = Tensor::zeros({table_rows, s.width}, DType::f32, tested_device());
     kernels(x).scatter_add_rows(x, s.ints(some_rows(s.rows)), y);
     return {y};
   });
 }
 
 TEST(RowsErrors, SayWhichIndexIsOutOfRange) {
-  const Tensor x = Tensor::zeros({4, 6}, DType::f32), y = Tensor::zeros({2, 6}, DType::f32);
-  const Tensor rows = Tensor::from(std::vector<std::int32_t>{1, 4}, {2});
+  const Tensor x = Tensor::zeros({4, 6}, DType::f32, tested_device()),
+               y = Tensor::zeros({2, 6}, DType::f32, tested_device());
+  const Tensor rows = Tensor::from(std::vector<std::int32_t>{1, 4}, {2}, tested_device());
   EXPECT_THAT([&] { kernels(x).gather_rows(x, rows, y); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("gather_rows: rows[1] = 4, but there are 4 rows")));
   EXPECT_THAT([&] { kernels(x).scatter_add_rows(y, rows, x); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("scatter_add_rows: rows[1] = 4")));
-  EXPECT_THAT([&] { kernels(x).gather_rows(x, Tensor::zeros({3}, DType::i32), y); },
+  EXPECT_THAT([&] { kernels(x).gather_rows(x, Tensor::zeros({3}, DType::i32, tested_device()), y); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("gather_rows: rows [3] must have 2 elements")));
-  const Tensor pixels = Tensor::zeros({1, 3, 5, 4}, DType::f32);
+  const Tensor pixels = Tensor::zeros({1, 3, 5, 4}, DType::f32, tested_device());
   EXPECT_THAT([&] { kernels(x).extract_patches(pixels, 2, x); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("extract_patches: pixels must have sides")));
 }

@@ -1,23 +1,46 @@
 #include "support/support.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
+#include "core/error.hpp"
 #include "core/random.hpp"
+#include "ops/kernels/kernels.hpp"
 
 namespace skymm::testing {
+
+Device& tested_device() {
+  static Device& device = []() -> Device& {
+    const char* name = std::getenv("SKYMM_TEST_DEVICE");
+    try {
+      return open_device(name != nullptr ? name : "cpu");
+    } catch (const Error& error) {
+      constexpr int skipped = 77;
+      fmt::print("skipped: {}\n", error.message());
+      std::fflush(stdout);
+      std::_Exit(skipped);
+    }
+  }();
+  return device;
+}
+
+std::unique_ptr<Stream> deferred_stream() {
+  if (tested_device().kind() == DeviceKind::cpu) return std::make_unique<DeferredStream>(cpu());
+  return tested_device().make_stream();
+}
 
 Tensor random_tensor(const Shape& shape, DType dtype, std::uint64_t seed, double scale) {
   RandomStream random(seed);
   std::vector<float> values(static_cast<std::size_t>(shape.numel()));
   for (float& value : values) value = static_cast<float>(scale) * random.normal();
-  return Tensor::from(values, shape).to(dtype);
+  return Tensor::from(values, shape, tested_device()).to(dtype);
 }
 
 Values values_of(const Tensor& x) { return x.to_vector<double>(); }
 
 Tensor tensor_of(const Values& values, const Shape& shape, DType dtype) {
-  return Tensor::from(values, shape).to(dtype);
+  return Tensor::from(values, shape, tested_device()).to(dtype);
 }
 
 double relative_error(const Values& a, const Values& b) {
@@ -53,8 +76,8 @@ void on_every_stream(const std::function<void()>& body) {
     body();
   }
   SCOPED_TRACE("deferred stream");
-  DeferredStream stream(cpu());
-  const StreamScope scope(stream);
+  const auto stream = deferred_stream();
+  const StreamScope scope(*stream);
   body();
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "core/tensor.hpp"
@@ -12,6 +13,10 @@
 namespace skymm::testing {
 
 using Values = std::vector<double>;  // row-major
+
+// The device whose kernels are tested, where the random tensors below are: the environment variable SKYMM_TEST_DEVICE's
+// (a name of open_device()), else the cpu. Where there is no such device the test program ends with 77, "skipped".
+Device& tested_device();
 
 // Normal values of deviation `scale`, rounded to `dtype` (so that a reference can start from the same numbers).
 Tensor random_tensor(const Shape& shape, DType dtype, std::uint64_t seed, double scale = 1.0);
@@ -30,6 +35,9 @@ inline double tolerance(DType dtype) { return dtype == DType::bf16 ? 1e-2 : 2e-6
 // d(sum of weights * f(x)) / dx by central differences: holds a reference's gradient to its own forward.
 Values finite_difference_gradient(const std::function<Values(const Values&)>& f, Values x, const Values& weights,
                                   double step = 1e-5);
+
+// Of the tested device; its work waits until somebody waits for it, where the device can do that.
+std::unique_ptr<Stream> deferred_stream();
 
 // Runs `body` once on the default stream and once on a deferred stream, which it then synchronises by reading results.
 void on_every_stream(const std::function<void()>& body);

@@ -16,7 +16,7 @@ inline constexpr int least_rows_of_part = 64;  // below, one block does it
 template <class Term>
 __global__ void __launch_bounds__(column_tile* column_lanes)
     column_parts_kernel(Term term, std::int64_t rows, std::int64_t rows_of_part, int width, float* partial) {
-  SKYMM_SHARED_ARRAY(float, sums, column_tile * column_lanes);
+  SKYMM_SHARED_ARRAY(float, sums, column_tile* column_lanes);
   const int lane = static_cast<int>(threadIdx.x) % column_tile, first = static_cast<int>(threadIdx.x) / column_tile;
   const int column = static_cast<int>(blockIdx.x) * column_tile + lane;
   const std::int64_t begin = blockIdx.y * rows_of_part, end = min(rows, begin + rows_of_part);

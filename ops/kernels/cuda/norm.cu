@@ -116,8 +116,8 @@ __global__ void __launch_bounds__(row_block) rms_norm_kernel(Norm<T> n) {
   });
 }
 
-// With n = (x - mean) inv and g = dy weight: dx (= y here) = inv (g - average(g) - n average(g n)). RMS norm has no mean
-// and no average(g).
+// With n = (x - mean) inv and g = dy weight: dx (= y here) = inv (g - average(g) - n average(g n)). RMS norm has no
+// mean and no average(g).
 template <class T, int threads, bool centered>
 __global__ void __launch_bounds__(row_block) norm_input_gradient_kernel(Norm<T> n) {
   constexpr int step = vector_width<T>;
@@ -173,8 +173,8 @@ __global__ void __launch_bounds__(row_block) l2_normalize_kernel(Norm<T> n) {
   });
 }
 
-// dx (= y here) = inv (dy - y sum(y dy)), with y (= x here) the normalised row; inv dy where the norm was below eps, seen
-// from |y| < 1.
+// dx (= y here) = inv (dy - y sum(y dy)), with y (= x here) the normalised row; inv dy where the norm was below eps,
+// seen from |y| < 1.
 template <class T, int threads>
 __global__ void __launch_bounds__(row_block) l2_normalize_gradient_kernel(Norm<T> n) {
   constexpr int step = vector_width<T>;

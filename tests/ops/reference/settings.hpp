@@ -1,4 +1,4 @@
-// One runner for tests of primitives over rows: every device, stream and dtype, odd sizes, dense and strided rows.
+// One runner for tests of primitives over rows: every stream and dtype, odd sizes, dense and strided rows.
 #pragma once
 
 #include <omp.h>
@@ -10,9 +10,6 @@
 #include "support/support.hpp"
 
 namespace skymm::testing {
-
-// The devices whose kernels are tested.
-inline std::vector<Device*> tested_devices() { return {&cpu()}; }
 
 // What a primitive is tried with, and the maker of its tensors.
 class Setting {
@@ -81,21 +78,18 @@ inline void for_every_setting(const std::function<void(Setting&)>& body) {
   constexpr struct {
     std::int64_t rows, width;
   } sizes[] = {{1, 1}, {3, 7}, {7, 3}, {17, 17}, {33, 65}, {65, 33}, {129, 129}, {5, 1000}, {300, 130}, {0, 7}};
-  for (Device* device : tested_devices()) {
-    on_every_stream([&] {
-      for (const auto& [rows, width] : sizes) {
-        for (const DType dtype : {DType::f32, DType::bf16}) {
-          for (const bool strided : {false, true}) {
-            SCOPED_TRACE(fmt::format("{}: [{}, {}] {} {}", device->name(), rows, width, name_of(dtype),
-                                     strided ? "strided" : "dense"));
-            Setting setting(*device, rows, width, dtype, strided);
-            body(setting);
-            setting.expect_neighbours_untouched();
-          }
+  on_every_stream([&] {
+    for (const auto& [rows, width] : sizes) {
+      for (const DType dtype : {DType::f32, DType::bf16}) {
+        for (const bool strided : {false, true}) {
+          SCOPED_TRACE(fmt::format("[{}, {}] {} {}", rows, width, name_of(dtype), strided ? "strided" : "dense"));
+          Setting setting(tested_device(), rows, width, dtype, strided);
+          body(setting);
+          setting.expect_neighbours_untouched();
         }
       }
-    });
-  }
+    }
+  });
 }
 
 // ||a - b|| against `bound` times ||b||, or times `scale` where that is larger: for results that cancel to almost zero.
@@ -114,7 +108,7 @@ inline void expect_same_for_any_threads(const std::function<std::vector<Tensor>(
     std::vector<std::vector<Values>> all;
     for (const int threads : {1, 2, 3}) {
       omp_set_num_threads(threads);
-      Setting setting(cpu(), 301, 1003, dtype, false);
+      Setting setting(tested_device(), 301, 1003, dtype, false);
       all.emplace_back();
       for (const Tensor& x : results(setting)) all.back().push_back(values_of(x));
     }
