@@ -1,6 +1,7 @@
 #include "ops/kernels/attention_problem.hpp"
 
 #include "core/error.hpp"
+#include "ops/kernels/one_device.hpp"
 
 namespace skymm {
 namespace {
@@ -50,6 +51,8 @@ AttentionProblem attention_problem(const char* primitive, const Tensor& q, const
               shape.key_lengths.numel() == shape.key_offsets.dim(0) - 1,
           "{}: key_lengths must be i32 [sequences], contiguous", primitive);
   }
+  check_one_device(primitive,
+                   {&q, &k, &v, &out, &logsumexp, &shape.query_offsets, &shape.key_offsets, &shape.key_lengths});
   p.logsumexp = logsumexp.numel() == 0 ? nullptr : logsumexp.data<float>();
   p.logsumexp_token_step = logsumexp.stride(0);
   p.logsumexp_head_step = logsumexp.stride(1);
@@ -70,6 +73,7 @@ AttentionProblem attention_gradient_problem(const Tensor& dout, const Tensor& q,
   problem.dq = heads_of(dq, name, "dq");
   problem.dk = heads_of(dk, name, "dk");
   problem.dv = heads_of(dv, name, "dv");
+  check_one_device(name, {&q, &dout, &dq, &dk, &dv});
   check_same(q, dout, name, "q", "dout");
   check_same(q, dq, name, "q", "dq");
   check_same(k, dk, name, "k", "dk");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.hpp"
+#include "ops/kernels/one_device.hpp"
 
 namespace skymm {
 namespace {
@@ -64,6 +65,7 @@ Product gemm_product(const Tensor& a, const Tensor& b, const Tensor& c, const Ke
   check(a.dtype() == b.dtype(), "gemm: a is {} but b is {}", name_of(a.dtype()), name_of(b.dtype()));
   check(c.dtype() == a.dtype() || c.dtype() == DType::f32, "gemm: c is {}; it must be f32 or, as a, {}",
         name_of(c.dtype()), name_of(a.dtype()));
+  check_one_device("gemm", {&a, &b, &c});
   return {ma, mb, mc};
 }
 
@@ -77,12 +79,14 @@ Product weight_gradient_product(const Tensor& dy, const Tensor& x, const Tensor&
   check(dy.dtype() == x.dtype() && dw.dtype() == DType::f32,
         "linear_weight_gradient: dy is {}, x {} and dw {}; the first two must agree and dw be f32", name_of(dy.dtype()),
         name_of(x.dtype()), name_of(dw.dtype()));
+  check_one_device(name, {&dy, &x, &dw});
   return {mdy.transposed(), mx, mdw};
 }
 
 void check_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias, Activation activation, const Tensor& y,
                   bool accumulate) {
   check_product("linear", x, w.in, y, w.out, w, "x", "y");
+  check_one_device("linear", {&x, &bias, &y});
   check(!accumulate || activation == Activation::none, "linear: an activation cannot be accumulated");
   if (!bias.defined()) return;
   check(bias.rank() == 1 && bias.dim(0) == w.out && (bias.stride(0) == 1 || w.out <= 1),
@@ -93,6 +97,7 @@ void check_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias, Ac
 
 void check_linear_input_gradient(const Tensor& dy, const LinearWeight& w, const Tensor& dx) {
   check_product("linear_input_gradient", dy, w.out, dx, w.in, w, "dy", "dx");
+  check_one_device("linear_input_gradient", {&dy, &dx});
 }
 
 Tensor matrix_of_codes(const Tensor& x, const char* primitive, const QuantizedTensor& codes) {

@@ -10,7 +10,7 @@ namespace {
 Tensor offsets(const std::vector<std::int64_t>& lengths) {
   std::vector<std::int32_t> at{0};
   for (const std::int64_t n : lengths) at.push_back(at.back() + static_cast<std::int32_t>(n));
-  return Tensor::from(at, {static_cast<std::int64_t>(at.size())});
+  return Tensor::from(at, {static_cast<std::int64_t>(at.size())}, tested_device());
 }
 
 AttentionShape shape_of(const ReferenceAttention& r) {
@@ -41,8 +41,9 @@ Inputs inputs_of(const ReferenceAttention& r, DType dtype, std::int64_t begin) {
 void attend(const AttentionProblem& problem, const AttentionShape& shape, const Tensor& q, const Tensor& k) {
   const auto arguments = cuda::attention_arguments(problem, shape, k.dim(1));
   const cuda::KeySplit split = cuda::split_keys(arguments, q.dim(0));
-  const Tensor workspace = Tensor::full({split.workspace()}, DType::f32, std::numeric_limits<double>::quiet_NaN());
-  cuda::attention(arguments, split, workspace.data<float>(), current_stream(cpu()));
+  const Tensor workspace =
+      Tensor::full({split.workspace()}, DType::f32, std::numeric_limits<double>::quiet_NaN(), tested_device());
+  cuda::attention(arguments, split, workspace.data<float>(), current_stream(tested_device()));
 }
 
 void expect_logsumexp(const Tensor& logsumexp, const Values& expected) {
@@ -58,11 +59,10 @@ void expect_logsumexp(const Tensor& logsumexp, const Values& expected) {
 
 void expect_equal(const ReferenceAttention& r, DType dtype, std::int64_t begin) {
   const double bound = dtype == DType::bf16 ? 8e-3 : 4e-6;
-  Stream& stream = current_stream(cpu());
   const Inputs x = inputs_of(r, dtype, begin), d = inputs_of(r, dtype, begin);
   const AttentionShape shape = shape_of(r);
-  const Tensor out = Tensor::full({r.query_tokens(), r.heads, r.width}, dtype, 9.0);
-  const Tensor logsumexp = Tensor::full({r.query_tokens(), r.heads}, DType::f32, 9.0);
+  const Tensor out = Tensor::full({r.query_tokens(), r.heads, r.width}, dtype, 9.0, tested_device());
+  const Tensor logsumexp = Tensor::full({r.query_tokens(), r.heads}, DType::f32, 9.0, tested_device());
   const AttentionProblem forward = attention_problem("test", x.q, x.k, x.v, shape, out, logsumexp);
   attend(forward, shape, x.q, x.k);
   const Values q = values_of(x.q), k = values_of(x.k), v = values_of(x.v);
@@ -74,9 +74,9 @@ void expect_equal(const ReferenceAttention& r, DType dtype, std::int64_t begin) 
   for (const Tensor& t : {d.q, d.k, d.v}) t.fill(9.0);
   const AttentionProblem backward =
       attention_gradient_problem(dout, x.q, x.k, x.v, out, logsumexp, shape, d.q, d.k, d.v);
-  const Tensor delta = Tensor::full(logsumexp.shape(), DType::f32, 9.0);
+  const Tensor delta = Tensor::full(logsumexp.shape(), DType::f32, 9.0, tested_device());
   cuda::attention_gradient(cuda::attention_arguments(backward, shape, r.kv_heads), r.query_tokens(),
-                           delta.data<float>(), stream);
+                           delta.data<float>(), current_stream(tested_device()));
   const auto gradients = r.backward(values_of(dout), q, k, v);
   EXPECT_CLOSE(d.q, gradients.dq, bound);
   EXPECT_CLOSE(d.k, gradients.dk, bound);
@@ -117,7 +117,8 @@ TEST_P(CudaAttentionTest, KeysAreSplitAmongBlocksWhereQueriesAreFew) {
     const ReferenceAttention r = reference({1, 2, 3}, {400, 2, 130}, 6, 2, 24, causal);
     const Inputs x = inputs_of(r, GetParam(), 0);
     const AttentionShape shape = shape_of(r);
-    const Tensor out = Tensor::empty({6, 6, 24}, GetParam()), logsumexp = Tensor::empty({6, 6}, DType::f32);
+    const Tensor out = Tensor::empty({6, 6, 24}, GetParam(), tested_device()),
+                 logsumexp = Tensor::empty({6, 6}, DType::f32, tested_device());
     const auto problem = attention_problem("test", x.q, x.k, x.v, shape, out, logsumexp);
     EXPECT_EQ(cuda::split_keys(cuda::attention_arguments(problem, shape, 2), 6).parts,
               GetParam() == DType::bf16 ? 4 : 1);
@@ -130,15 +131,15 @@ TEST_P(CudaAttentionTest, KeysStillToComeAreNotSeen) {
   const std::vector<std::int64_t> room{80, 20};
   const Tensor q = random_tensor({4, 4, 16}, GetParam(), 1), k = random_tensor({79, 2, 16}, GetParam(), 2),
                v = random_tensor({79, 2, 16}, GetParam(), 3), out = q.empty_like(),
-               logsumexp = Tensor::empty({4, 4}, DType::f32);
+               logsumexp = Tensor::empty({4, 4}, DType::f32, tested_device());
   const auto with_room = [&](const Tensor& x) {  // the rest of a cache may hold anything
-    const Tensor y = Tensor::full({100, 2, 16}, GetParam(), std::numeric_limits<double>::quiet_NaN());
+    const Tensor y = Tensor::full({100, 2, 16}, GetParam(), std::numeric_limits<double>::quiet_NaN(), tested_device());
     y.slice(0, 0, 70).copy_from(x.slice(0, 0, 70));
     y.slice(0, 80, 89).copy_from(x.slice(0, 70, 79));
     return y;
   };
   AttentionShape shape{offsets(r.queries), offsets(room), 3, 80, true, static_cast<float>(r.scale)};
-  shape.key_lengths = Tensor::from(std::vector<std::int32_t>{70, 9}, {2});
+  shape.key_lengths = Tensor::from(std::vector<std::int32_t>{70, 9}, {2}, tested_device());
   const Tensor keys = with_room(k), values = with_room(v);
   const AttentionProblem problem = attention_problem("test", q, keys, values, shape, out, logsumexp);
   attend(problem, shape, q, keys);
@@ -149,7 +150,8 @@ TEST_P(CudaAttentionTest, LargeScoresDoNotOverflowAndNaNIsNotHidden) {
   const ReferenceAttention r = reference({40}, {40}, 1, 1, 16, false);
   const Inputs x = inputs_of(r, GetParam(), 0);
   x.q.copy_from(random_tensor(x.q.shape(), GetParam(), 8, 100.0));
-  const Tensor out = Tensor::empty(x.q.shape(), GetParam()), logsumexp = Tensor::empty({40, 1}, DType::f32);
+  const Tensor out = Tensor::empty(x.q.shape(), GetParam(), tested_device()),
+               logsumexp = Tensor::empty({40, 1}, DType::f32, tested_device());
   const AttentionShape shape = shape_of(r);
   const auto run = [&] {
     const AttentionProblem problem = attention_problem("test", x.q, x.k, x.v, shape, out, logsumexp);
@@ -164,6 +166,13 @@ TEST_P(CudaAttentionTest, LargeScoresDoNotOverflowAndNaNIsNotHidden) {
 
 INSTANTIATE_TEST_SUITE_P(DTypes, CudaAttentionTest, ::testing::Values(DType::f32, DType::bf16),
                          [](const auto& info) { return std::string(name_of(info.param)); });
+
+TEST(CudaAttentionErrors, HeadsThatAreTooWide) {
+  const ReferenceAttention r = reference({2}, {2}, 1, 1, 300, false);
+  const Inputs x = inputs_of(r, DType::f32, 0);
+  const Tensor logsumexp = Tensor::empty({2, 1}, DType::f32, tested_device());
+  EXPECT_THROW(kernels(x.q).attention(x.q, x.k, x.v, shape_of(r), x.q.empty_like(), logsumexp), Error);
+}
 
 }  // namespace
 }  // namespace skymm::testing

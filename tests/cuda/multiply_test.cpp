@@ -21,7 +21,7 @@ class CudaMultiplyTest : public ::testing::TestWithParam<Parameters> {
   // c = epilogue(a b) by the kernel, where a and b lie in memory as they are or transposed, at an odd place or not.
   void multiply(const Tensor& a, const Tensor& b, const Tensor& c, const Epilogue& epilogue) const {
     cuda::multiply(matrix_of(a, "test", "a", true), matrix_of(b, "test", "b", true),
-                   row_matrix_of(c, "test", "c", true), epilogue, current_stream(cpu()), tiles_);
+                   row_matrix_of(c, "test", "c", true), epilogue, current_stream(tested_device()), tiles_);
   }
   // [rows, columns], in memory transposed or not, aligned for vectors or not.
   Tensor operand(std::int64_t rows, std::int64_t columns, bool transposed, bool aligned, std::uint64_t seed) const {
@@ -42,7 +42,7 @@ TEST_P(CudaMultiplyTest, EqualsReferenceForEveryLayout) {
       SCOPED_TRACE(fmt::format("{}x{}x{} {}", m, n, k, which));
       const Tensor a = operand(m, k, a_transposed, aligned, 1), b = operand(k, n, b_transposed, aligned, 2);
       const Values product = reference_product(values_of(a), values_of(b), m, k, n);
-      const Tensor c = Tensor::full({m, n}, dtype_, 7.0);
+      const Tensor c = Tensor::full({m, n}, dtype_, 7.0, tested_device());
       multiply(a, b, c, {.alpha = 0.5F});
       EXPECT_CLOSE(c, reference_sum(Values(product.size()), product, 0.5), bound(dtype_));
       const Tensor all = random_tensor({m, n + 9}, DType::f32, 3), wide = all.slice(1, 4, 4 + n);
@@ -65,7 +65,7 @@ TEST_P(CudaMultiplyTest, Epilogues) {
   for (const Activation activation : activations) {
     for (const DType type : {DType::f32, dtype_}) {
       SCOPED_TRACE(static_cast<int>(activation));
-      const Tensor bias = random_tensor({n}, type, 3), c = Tensor::full({m, n}, dtype_, 9.0);
+      const Tensor bias = random_tensor({n}, type, 3), c = Tensor::full({m, n}, dtype_, 9.0, tested_device());
       const Values of_bias = values_of(bias);
       Values expected = product;
       for (std::size_t i = 0; i < expected.size(); ++i) {
@@ -90,9 +90,11 @@ TEST_P(CudaMultiplyTest, BatchesAndEmptyProducts) {
   multiply(a, b.transpose(1, 2), c, {});
   EXPECT_CLOSE(c, expected, bound(dtype_));
 
-  const auto none = [&](std::int64_t rows, std::int64_t columns) { return Tensor::empty({rows, columns}, dtype_); };
+  const auto none = [&](std::int64_t rows, std::int64_t columns) {
+    return Tensor::empty({rows, columns}, dtype_, tested_device());
+  };
   multiply(none(0, 3), none(3, 5), none(0, 5), {});
-  const Tensor filled = Tensor::full({2, 3}, dtype_, 4.0);
+  const Tensor filled = Tensor::full({2, 3}, dtype_, 4.0, tested_device());
   multiply(none(2, 0), none(0, 3), filled, {.accumulate = true});
   EXPECT_EQ(values_of(filled), Values(6, 4.0));
   multiply(none(2, 0), none(0, 3), filled, {});
@@ -110,6 +112,14 @@ INSTANTIATE_TEST_SUITE_P(All, CudaMultiplyTest,
                                             ::testing::Values(cuda::TileSize::flat, cuda::TileSize::small,
                                                               cuda::TileSize::large)),
                          name_of_parameters);
+
+TEST(CudaMultiplyErrors, TensorsOfTwoDevices) {
+  const Tensor x = Tensor::full({3, 4}, DType::f32, 1.0, tested_device()), y = x.empty_like(),
+               on_cpu = Tensor::zeros({4, 4}, DType::f32);
+  EXPECT_THROW(kernels(x).gemm(x, on_cpu, y), Error);
+  const LinearWeightPtr weight = kernels(cpu()).make_linear_weight(on_cpu, Packing::none);
+  EXPECT_THROW(kernels(x).linear(x, *weight, Tensor(), Activation::none, y), Error);
+}
 
 }  // namespace
 }  // namespace skymm::testing

@@ -171,6 +171,7 @@ TEST(AttentionErrors, SayWhatDoesNotFit) {
   EXPECT_THROW(k.attention(x.q, x.k, x.v, shape_of(r), out, Tensor::empty({4}, DType::f32, tested_device())), Error);
   EXPECT_THROW(k.attention(x.q, x.k.slice(1, 0, 1), x.v, shape_of(r), out, logsumexp), Error);
   EXPECT_THROW(k.attention(x.q.to(DType::bf16), x.k, x.v, shape_of(r), out, logsumexp), Error);
+  if (tested_device().kind() != DeviceKind::cpu) return;  // offsets are there, where no error can be thrown
   AttentionShape wrong = shape_of(r);
   wrong.query_offsets = offsets({5});
   EXPECT_THROW(k.attention(x.q, x.k, x.v, wrong, out, logsumexp), Error);

@@ -72,7 +72,7 @@ __device__ __forceinline__ std::int64_t partial_row(const AttentionArguments& a,
 
 // Split: only the part blockIdx.x of the keys, to `parts`; all rows are one tile.
 template <int Width, bool Split>
-__global__ void __launch_bounds__(ForwardShape<Width>::threads)
+__global__ void __launch_bounds__(ForwardShape<Width>::threads, 2)
     attention_forward(AttentionArguments a, PartialRows parts) {
   using S = ForwardShape<Width>;
   SKYMM_DYNAMIC_SHARED(shared);
@@ -126,22 +126,21 @@ __global__ void __launch_bounds__(ForwardShape<Width>::threads)
   for (int h = 0; h < 2; ++h) {
     if (row[h] >= block.rows) continue;
     const float inverse = softmax.inverse(h);
-    float* const partial = Split ? parts.rows + partial_row(a, block, parts, row[h]) * width : nullptr;
-    const std::int64_t at = block.query_at(p.out, row[h]);
+    const std::int64_t at = Split ? partial_row(a, block, parts, row[h]) : block.query_at(p.out, row[h]);
 #pragma unroll
     for (int j = 0; j < Width / 8; ++j) {
       const int column = j * 8 + lane.column(0);
       const float first = sums[j][2 * h] * inverse, second = sums[j][2 * h + 1] * inverse;
       if constexpr (Split) {
-        if (column < width) partial[column] = first;
-        if (column + 1 < width) partial[column + 1] = second;
+        if (column < width) parts.rows[at * width + column] = first;
+        if (column + 1 < width) parts.rows[at * width + column + 1] = second;
       } else {
         store_two(p.out, at, column, width, first, second);
       }
     }
     if (threadIdx.x % 4 != 0) continue;
     if constexpr (Split) {
-      parts.logsumexp[partial_row(a, block, parts, row[h])] = softmax.logsumexp(h);
+      parts.logsumexp[at] = softmax.logsumexp(h);
     } else {
       p.logsumexp[block.statistic_at(p.logsumexp_token_step, p.logsumexp_head_step, row[h])] = softmax.logsumexp(h);
     }

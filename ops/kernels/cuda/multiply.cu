@@ -10,11 +10,11 @@ void multiply(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue&
   if (a.dtype == DType::f32) {
     launch.f32(elements_of(a), elements_of(b.transposed()));
   } else if (a.col_step == 1) {
-    b.row_step == 1 ? launch.bf16<false, false>(rows_in_memory(a), rows_in_memory(b))
-                    : launch.bf16<false, true>(rows_in_memory(a), rows_in_memory(b));
+    b.col_step == 1 ? launch.bf16<false, true>(rows_in_memory(a), rows_in_memory(b))
+                    : launch.bf16<false, false>(rows_in_memory(a), rows_in_memory(b));
   } else {
-    b.row_step == 1 ? launch.bf16<true, false>(rows_in_memory(a), rows_in_memory(b))
-                    : launch.bf16<true, true>(rows_in_memory(a), rows_in_memory(b));
+    b.col_step == 1 ? launch.bf16<true, true>(rows_in_memory(a), rows_in_memory(b))
+                    : launch.bf16<true, false>(rows_in_memory(a), rows_in_memory(b));
   }
 }
 
