@@ -8,15 +8,6 @@
 namespace skymm {
 namespace {
 
-Epilogue epilogue_of(const Tensor& bias, Activation activation, bool accumulate) {
-  Epilogue epilogue{.accumulate = accumulate, .activation = activation};
-  if (bias.defined()) {
-    epilogue.bias = bias.raw();
-    epilogue.bias_dtype = bias.dtype();
-  }
-  return epilogue;
-}
-
 // matmul of x by a right operand (a Matrix or a PackedMatrix) that `keep` owns.
 template <class Right, class Keep>
 void enqueue(const Tensor& x, Right right, Keep keep, const Tensor& bias, Activation activation, const Tensor& y,

@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(row_block) layer_norm_kernel(Norm<T> n) {
   const std::int64_t row = row_of_thread<threads>();
   if (row >= n.rows) return;  // a whole warp, and then there are no barriers
   const T* x = n.x[row];
-  float v[step], w[step], b[step];
+  float v[step], w[step] = {}, b[step] = {};
   const float mean = sum_chunks<T, threads>(n.width,
                                             [&](int column) {
                                               load_chunk(x, column, n.width, n.vectors, v);
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(row_block) rms_norm_kernel(Norm<T> n) {
   const std::int64_t row = row_of_thread<threads>();
   if (row >= n.rows) return;
   T* x = n.x[row];
-  float v[step], w[step];
+  float v[step], w[step] = {};
   const float square = sum_chunks<T, threads>(n.width, [&](int column) {
     load_chunk(x, column, n.width, n.vectors, v);
     if (n.residual.data != nullptr) {
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(row_block) norm_input_gradient_kernel(Norm<T> 
   const std::int64_t row = row_of_thread<threads>();
   if (row >= n.rows) return;
   const float mean = centered ? n.mean[row] : 0.0F, inv = n.inv[row];
-  float x[step], g[step], w[step];
+  float x[step], g[step], w[step] = {};
   const auto load = [&](int column) {  // x = n, g
     load_chunk(n.x[row], column, n.width, n.vectors, x);
     load_chunk(n.dy[row], column, n.width, n.vectors, g);
