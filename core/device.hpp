@@ -38,6 +38,9 @@ class Device {
   // Blocks until the stream has made `x`, then copies its elements, row-major, to host memory.
   virtual void to_host(const Tensor& x, void* to) = 0;
   virtual void from_host(const void* from, Tensor to) = 0;  // `from` is free again on return
+
+  // A stream is about to end; all its work has run.
+  virtual void forget(const Stream& stream) { allocator().forget(stream); }
 };
 
 Device& cpu();

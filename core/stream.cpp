@@ -10,7 +10,7 @@ thread_local Stream* stream_in_scope = nullptr;
 }
 
 // Of a device that outlives its streams; those that are parts of it end with it.
-Stream::~Stream() { device_.allocator().forget(*this); }
+Stream::~Stream() { device_.forget(*this); }
 
 void DeferredStream::enqueue(std::function<void()> work) {
   queue_.push_back(std::move(work));

@@ -40,6 +40,7 @@ class EmulatedStream final : public Stream {
     } catch (const std::exception&) {  // whoever waited for the work was told
     }
     std::erase(scheduler_.streams, this);
+    for (EmulatedStream* other : scheduler_.streams) other->stop_waiting_for(*this);
   }
 
   void enqueue(std::function<void()> work) override { queue_.push_back({std::move(work), {}}); }
@@ -50,6 +51,11 @@ class EmulatedStream final : public Stream {
   void synchronize() override { synchronize_to(done_ + queue_.size()); }
   void synchronize_to(std::uint64_t position) override { scheduler_.run_until(*this, position); }
 
+  void stop_waiting_for(const EmulatedStream& ended) {
+    for (Work& work : queue_) {
+      if (work.after.stream == &ended) work.after = {};
+    }
+  }
   bool has_run(std::uint64_t position) const { return done_ >= position; }
   // The stream that must run first; null where the next piece of work can run.
   const Event* blocked_by() const {

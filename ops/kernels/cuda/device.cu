@@ -155,8 +155,15 @@ CudaDevice::StagingBuffer CudaDevice::take_staging() {
   if (staging_.size() < staging_buffers) return {allocate_pinned(staging_bytes), {}};
   const StagingBuffer buffer = staging_.front();
   staging_.pop_front();
-  buffer.free_from.stream->synchronize_to(buffer.free_from.position);
+  if (buffer.free_from.stream != nullptr) buffer.free_from.stream->synchronize_to(buffer.free_from.position);
   return buffer;
+}
+
+void CudaDevice::forget(const Stream& stream) {
+  allocator_.forget(stream);
+  for (StagingBuffer& buffer : staging_) {
+    if (buffer.free_from.stream == &stream) buffer.free_from = {};
+  }
 }
 
 void CudaDevice::from_host(const void* from, Tensor to) {

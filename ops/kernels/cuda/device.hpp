@@ -22,6 +22,7 @@ class CudaDevice : public Device {
   void add(const Tensor& x, Tensor y, float scale) override;
   void to_host(const Tensor& x, void* to) override;
   void from_host(const void* from, Tensor to) override;
+  void forget(const Stream& stream) override;
 
  protected:
   // Enqueues a copy of bytes between any two of host (pinned, but for what is read by to_host) and device memory.
@@ -32,7 +33,7 @@ class CudaDevice : public Device {
  private:
   struct StagingBuffer {
     void* pointer = nullptr;
-    Event free_from;  // no stream: it was never used
+    Event free_from;  // no stream: it is free
   };
   StagingBuffer take_staging();
 

@@ -1,5 +1,8 @@
 // Rows by index, and patches of pictures as rows. A kernel cannot throw: an index past the end gives a row of NaN where
 // rows are gathered, and is left out where they are scattered.
+#include <algorithm>
+#include <cstring>
+
 #include "ops/kernels/checks.hpp"
 #include "ops/kernels/cuda/backend.hpp"
 #include "ops/kernels/cuda/rows.hpp"
