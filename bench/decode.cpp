@@ -12,11 +12,11 @@
 #include <cstdio>
 #include <ctime>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "bench/peak.hpp"
+#include "bench/recipe_step.hpp"
 #include "core/error.hpp"
 #include "ops/models/multimodal.hpp"
 
@@ -26,17 +26,10 @@ namespace {
 using Options = std::map<std::string, std::string>;
 
 MultimodalConfig config_of(Options& options) {
-  const std::map<std::string, std::optional<Quantization>> formats{
-      {"dtype", std::nullopt},
-      {"int8", Quantization{QuantizedFormat::int8, false}},
-      {"nf4", Quantization{QuantizedFormat::nf4, false}},
-      {"nf4-double", Quantization{QuantizedFormat::nf4, true}}};
-  const std::map<std::string, Packing> packings{
-      {"none", Packing::none}, {"forward", Packing::forward}, {"both", Packing::both}};
   MultimodalConfig config;
   config.decoder = decoder_preset(options["decoder"]);
-  config.quantization = formats.at(options["format"]);
-  config.packing = packings.at(options["packing"]);
+  config.quantization = bench::parse_format(options["format"]);
+  config.packing = bench::parse_packing(options["packing"]);
   return config;
 }
 

@@ -18,76 +18,18 @@
 #include <ctime>
 #include <fstream>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "bench/recipe_step.hpp"
 #include "core/error.hpp"
 #include "core/trace.hpp"
-#include "ops/models/cost.hpp"
-#include "ops/models/multimodal.hpp"
 
 namespace skymm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Options = std::map<std::string, std::string>;
-
-constexpr std::int64_t text_tokens = 64, visual_tokens = 64;
-
-MultimodalConfig config_of(Options& options) {
-  MultimodalConfig config;
-  config.vision = vision_preset(options["vision"]);
-  config.decoder = decoder_preset(options["decoder"]);
-  const std::int64_t width = config.vision->width;
-  config.resampler = {
-      .kind = ResamplerKind::perceiver, .queries = visual_tokens, .heads = width / 64, .head_width = 64, .depth = 2};
-  config.lora = {.rank = 16, .alpha = 32};
-  const std::map<std::string, Packing> packings{
-      {"none", Packing::none}, {"forward", Packing::forward}, {"both", Packing::both}};
-  config.packing = packings.at(options["packing"]);
-  const std::map<std::string, std::optional<Quantization>> formats{
-      {"dtype", std::nullopt},
-      {"int8", Quantization{QuantizedFormat::int8, false}},
-      {"nf4", Quantization{QuantizedFormat::nf4, false}},
-      {"nf4-double", Quantization{QuantizedFormat::nf4, true}}};
-  config.quantization = formats.at(options["format"]);
-  config.recompute = options["recompute"] == "1" ? Recompute::full : Recompute::none;
-  return config;
-}
-
-Batch batch_of(const MultimodalConfig& config, std::int64_t samples, DType dtype) {
-  std::vector<std::int32_t> tokens, positions, offsets{0}, rows, ids, visual, row_ids;
-  RandomStream random(1);
-  for (std::int64_t s = 0; s < samples; ++s) {
-    for (std::int64_t t = 0; t < visual_tokens + text_tokens; ++t) {
-      const auto row = static_cast<std::int32_t>(tokens.size());
-      tokens.push_back(static_cast<std::int32_t>(random.below(static_cast<std::uint32_t>(config.decoder.vocabulary))));
-      positions.push_back(static_cast<std::int32_t>(t));
-      row_ids.insert(row_ids.end(), {static_cast<std::int32_t>(s), static_cast<std::int32_t>(t)});
-      if (t < visual_tokens) visual.push_back(row);
-      if (t + 1 >= visual_tokens && t + 1 < visual_tokens + text_tokens) rows.push_back(row);
-    }
-    offsets.push_back(static_cast<std::int32_t>(tokens.size()));
-  }
-  for (const std::int32_t row : rows) ids.push_back(tokens[static_cast<std::size_t>(row) + 1]);
-  const auto tensor = [](const std::vector<std::int32_t>& values) {
-    return Tensor::from(values, {static_cast<std::int64_t>(values.size())});
-  };
-  const std::int64_t side = config.vision->image;
-  std::vector<float> pixels(static_cast<std::size_t>(samples * 3 * side * side));
-  for (float& pixel : pixels) pixel = random.normal();
-  return {.tokens = tensor(tokens),
-          .positions = tensor(positions),
-          .sequence_offsets = tensor(offsets),
-          .max_length = visual_tokens + text_tokens,
-          .label_rows = tensor(rows),
-          .label_ids = tensor(ids),
-          .visual_rows = tensor(visual),
-          .pixels = Tensor::from(pixels, {samples, 3, side, side}).to(dtype),
-          .row_ids = Tensor::from(row_ids, {static_cast<std::int64_t>(tokens.size()), 2}),
-          .training = true};
-}
 
 // Random codes in place of random weights in few bits: a 13B model has its memory and its speed within seconds. Values
 // are of deviation 1 / sqrt(in), as initialize() makes them.
@@ -190,14 +132,17 @@ double median(std::vector<double> values) {
 
 int run(Options options) {
   const DType dtype = parse_dtype(options["dtype"]);
-  const MultimodalConfig config = config_of(options);
-  const std::int64_t samples = std::stoll(options["batch"]), steps = std::stoll(options["steps"]);
+  const bench::StepSamples samples{.count = std::stoll(options["batch"])};
+  const MultimodalConfig config = bench::step_config(
+      {options["decoder"], options["vision"], options["format"], options["packing"], options["recompute"] == "1"},
+      samples.visual_tokens);
+  const std::int64_t steps = std::stoll(options["steps"]);
   Multimodal model(config, dtype, cpu());
   fill_weights(model);
   model.freeze();
   cpu().allocator().trim();
   Optimizer optimizer(model);
-  const Batch batch = batch_of(config, samples, dtype);
+  const Batch batch = bench::random_batch(config, samples, dtype);
   if (!options["trace"].empty()) enable_trace();
 
   double loss = 0;
@@ -212,12 +157,8 @@ int run(Options options) {
   };
   const double step = middle([](const Times& t) { return t.total(); });
   const double best = std::ranges::min_element(times, {}, [](const Times& t) { return t.total(); })->total();
-  const auto tokens = static_cast<double>(samples * (text_tokens + visual_tokens));
-  const StepCost cost = step_cost(config, {.tokens = static_cast<std::int64_t>(tokens),
-                                           .labels = batch.label_ids.dim(0),
-                                           .images = samples,
-                                           .resampled = samples,
-                                           .mean_length = text_tokens + visual_tokens});
+  const auto tokens = static_cast<double>(samples.tokens());
+  const double gflop = bench::step_flops(config, samples) / 1e9;
   const double rate = omp_get_max_threads() / middle([](const Times& t) { return t.cpu; });  // by processor time
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -229,12 +170,11 @@ int run(Options options) {
       "\"cpu_tokens_per_s\": {:.1f}, \"gflops\": {:.1f}, \"cpu_gflops\": {:.1f}, \"gflop\": {:.0f}, \"peak_rss_gb\": "
       "{:.2f}, \"loss\": "
       "{:.3f}}}\n",
-      options["decoder"], options["vision"], options["dtype"], options["format"], omp_get_max_threads(), samples,
+      options["decoder"], options["vision"], options["dtype"], options["format"], omp_get_max_threads(), samples.count,
       1e3 * step, 1e3 * best, 1e3 * middle([](const Times& t) { return t.vision; }),
       1e3 * middle([](const Times& t) { return t.forward; }), 1e3 * middle([](const Times& t) { return t.backward; }),
       1e3 * middle([](const Times& t) { return t.optimizer; }), tokens / step, tokens / best, tokens * rate,
-      cost.total() / step / 1e9, cost.total() / 1e9 * rate, cost.total() / 1e9,
-      static_cast<double>(usage.ru_maxrss) / 1e6, loss);
+      gflop / step, gflop * rate, gflop, static_cast<double>(usage.ru_maxrss) * 1024 / 1e9, loss);
   fmt::print(stderr, "{}", cpu().allocator().report());
   if (!options["trace"].empty()) std::ofstream(options["trace"]) << "[" << trace_events() << "]\n";
   return 0;

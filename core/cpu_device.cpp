@@ -1,6 +1,7 @@
 // The CPU as a device: aligned memory, immediate streams, and element-wise copies over any strides.
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
@@ -159,7 +160,14 @@ class CpuDevice final : public Device {
   void from_host(const void* from, Tensor to) override {
     check(to.is_contiguous(), "from_host needs a contiguous tensor");
     current_stream(*this).synchronize();  // `to` may be recycled memory that queued work still reads
-    if (to.bytes() > 0) std::memcpy(to.raw(), from, to.bytes());
+    const auto* source = static_cast<const char*>(from);
+    auto* target = static_cast<char*>(to.raw());
+    const auto bytes = static_cast<std::int64_t>(to.bytes());
+    constexpr std::int64_t piece = 1 << 20;
+#pragma omp parallel for schedule(static) if (bytes > piece)
+    for (std::int64_t i = 0; i < bytes; i += piece) {
+      std::memcpy(target + i, source + i, static_cast<std::size_t>(std::min(piece, bytes - i)));
+    }
   }
 
  private:

@@ -36,6 +36,12 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::release(std::uint64_t begin, std::uint64_t end) const {
+  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t first = begin / page * page;
+  if (begin < end) ::madvise(const_cast<char*>(bytes_) + first, end - first, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (bytes_) ::munmap(const_cast<char*>(bytes_), size_);
 }

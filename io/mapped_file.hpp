@@ -19,6 +19,10 @@ class MappedFile {
   std::uint64_t size() const { return size_; }
   std::string_view bytes() const { return {bytes_, size_}; }
 
+  // The bytes [begin, end) are not needed for now: this process gives their memory back, and loads them anew if they
+  // are.
+  void release(std::uint64_t begin, std::uint64_t end) const;
+
  private:
   const char* bytes_ = nullptr;
   std::uint64_t size_ = 0;

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <string_view>
 
 #include "core/log.hpp"
@@ -18,6 +17,7 @@
 #include "launch/train_command.hpp"
 #include "launch/weights_command.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/job.hpp"
 
 namespace skymm {
 namespace {
@@ -42,6 +42,12 @@ constexpr const char* about =
     "frozen\n"
     "language model with LoRA, on one machine or over MPI.";
 
+std::string help_on_exit_codes() {
+  std::string text = "\nExit codes\n";
+  for (const ExitCode& row : exit_codes()) text += help_entry(std::to_string(row.code), row.meaning, 12);
+  return text;
+}
+
 std::string version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
   int length = 0;
@@ -50,15 +56,21 @@ std::string version() {
   return fmt::format("skymm {}\nbuilt with g++ {}; {}\n", SKYMM_VERSION, __VERSION__, name.substr(0, name.find(',')));
 }
 
-// All ranks get the same arguments, so one of them complains for all.
-bool complains() {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (const char* rank = std::getenv(variable)) return std::string_view(rank) == "0";
-  }
-  return true;
-}
-
 }  // namespace
+
+const std::vector<ExitCode>& exit_codes() {
+  static const std::vector<ExitCode> table = {
+      {exit_code::done, "done"},
+      {exit_code::error, "an error, which was said; or a rank was lost in a way that only mpirun saw"},
+      {exit_code::usage, "asked for something that skymm does not know: starting again would be no better"},
+      {exit_code::hang, "a rank hung or died, and the watchdog ended the job and named it; start it again to resume"},
+      {exit_code::saved,
+       "asked to stop (SIGUSR1, SIGTERM, SIGINT, or the end of the Slurm job), it has saved; start it "
+       "again to resume"},
+      {exit_code::interrupted, "interrupted twice (SIGINT): ended at once, without saving"},
+  };
+  return table;
+}
 
 int dispatch(const std::string& path, const std::string& what, const std::vector<Command>& table,
              const std::vector<std::string>& arguments) {
@@ -67,7 +79,7 @@ int dispatch(const std::string& path, const std::string& what, const std::vector
     for (const Command& command : table) text += help_entry(command.name, command.help, 12);
     text += fmt::format("\n{} COMMAND --help says more.\n", path);
     std::fputs(text.c_str(), arguments.empty() ? stderr : stdout);
-    return arguments.empty() ? 2 : 0;
+    return arguments.empty() ? exit_code::usage : exit_code::done;
   }
   const auto command =
       std::ranges::find(table, arguments.front(), [](const Command& c) { return std::string(c.name); });
@@ -88,11 +100,13 @@ int run_command_line(const std::vector<std::string>& arguments) {
         std::fputs(version().c_str(), stdout);
         return 0;
       }
-      return dispatch("skymm", about, commands(), arguments);
+      const int code = dispatch("skymm", about, commands(), arguments);
+      if (!arguments.empty() && arguments.front() == "--help") std::fputs(help_on_exit_codes().c_str(), stdout);
+      return code;
     } catch (const UsageError& error) {
-      if (complains()) std::fprintf(stderr, "%s\n", error.message().c_str());
-      end_ranks(2);
-      return 2;
+      if (read_job().rank == 0) std::fprintf(stderr, "%s\n", error.message().c_str());
+      end_ranks(exit_code::usage);
+      return exit_code::usage;
     }
   });
 }

@@ -13,6 +13,7 @@
 #include "core/log.hpp"
 #include "launch/config_table.hpp"
 #include "launch/pretrained.hpp"
+#include "launch/stop_request.hpp"
 #include "parallel/learning_rate.hpp"
 #include "parallel/pipeline/schedule.hpp"
 
@@ -196,6 +197,18 @@ void need(bool ok, const std::string& message) {
   if (!ok) fail_usage("{}", message);
 }
 
+void check_save_before_end(const TrainConfig& config) {
+  try {
+    const bool minutes = parse_save_before_end(config.run.save_before_end).has_value();
+    need(config.train.objective != "lvm" || !minutes,
+         "run.save_before_end: train.objective lvm has no checkpoints to go on from; leave it auto");
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail_usage("run.save_before_end: {}", error.message());
+  }
+}
+
 // What can be said without the model and the number of ranks; launch/layout.hpp says the rest.
 void check_parallel(const TrainConfig& config) {
   const ParallelConfig& p = config.parallel;
@@ -280,6 +293,7 @@ void check_config(const TrainConfig& config) {
        fmt::format("train.micro_batch {} is more than train.global_batch {}", train.micro_batch, train.global_batch));
   need(run.resume == "auto" || run.resume == "none" || std::filesystem::exists(run.resume),
        fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
+  check_save_before_end(config);
   check_parallel(config);
   const bool few_bits = model.frozen_format == "int8" || model.frozen_format == "nf4";
   need(few_bits || model.frozen_format == "dtype" || model.frozen_format == model.dtype,

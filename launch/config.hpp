@@ -26,8 +26,9 @@ struct SourceConfig {
 struct RunConfig {
   std::string dir = "runs/run";
   std::uint64_t seed = 1;
-  int threads = 0;              // 0: as OMP_NUM_THREADS says, else all cores
-  std::string resume = "auto";  // auto, none, or a checkpoint
+  int threads = 0;                       // 0: as OMP_NUM_THREADS says, else all cores
+  std::string resume = "auto";           // auto, none, or a checkpoint
+  std::string save_before_end = "auto";  // auto, none, or minutes
   std::string log_level = "info";
   bool trace = false;
 };

@@ -44,6 +44,10 @@ const std::vector<Option>& config_options() {
        "auto: go on from the newest whole checkpoint of the run directory, if there is "
        "one; none: start anew; or the checkpoint to start from",
        [](C& c) -> Field { return &c.run.resume; }},
+      {"run.save_before_end", "MINUTES|auto|none",
+       "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute and twice the longest step; "
+       "without Slurm it changes nothing",
+       [](C& c) -> Field { return &c.run.save_before_end; }},
       {"run.log_level",
        "LEVEL",
        "how much is said on the terminal",

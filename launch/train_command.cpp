@@ -6,13 +6,16 @@
 #include "core/log.hpp"
 #include "core/trace.hpp"
 #include "io/file.hpp"
+#include "launch/command.hpp"
 #include "launch/config.hpp"
 #include "launch/lvm_training.hpp"
 #include "launch/ranks_report.hpp"
 #include "launch/report.hpp"
 #include "launch/run_start.hpp"
+#include "launch/stop_request.hpp"
 #include "launch/trainer.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/job.hpp"
 #include "parallel/watchdog.hpp"
 
 namespace skymm {
@@ -23,6 +26,11 @@ int train_command(const std::vector<std::string>& arguments) {
     std::fputs(config_help().c_str(), stdout);
     return 0;
   }
+  // Who trains the vision model has no checkpoints to save: there signals end the process as usual.
+  std::optional<StopSignals> signals;
+  if (config->train.objective != "lvm") signals.emplace();
+  const Job job = read_job();
+  check_launcher(job);
   const std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
   apply_process_options(config->run);
@@ -34,13 +42,15 @@ int train_command(const std::vector<std::string>& arguments) {
     write_file(config->run.dir + "/config.ini", to_ini(*config));
     append_start(config->run.dir, this_start(ranks->size()));
   }
-  log::info("{} ranks, config in {}/config.ini", ranks->size(), config->run.dir);
+  log::info("{}; config in {}/config.ini", describe(job), config->run.dir);
+  RunEnd end = RunEnd::done;
   if (config->train.objective == "lvm") {
     train_lvm(*config, *ranks);
   } else {
-    Trainer(*config, *ranks).run();
+    end = Trainer(*config, *ranks).run();
   }
   if (config->run.trace) write_trace(*ranks, config->run.dir + "/trace.json");
+  if (end == RunEnd::stopped) return exit_code::saved;  // a report may take longer than there is
   if (ranks->rank() == 0) {
     try {
       write_report(config->run.dir);

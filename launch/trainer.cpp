@@ -41,7 +41,8 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       world_(world),
       assembly_(assemble(config_, tokenizer_,
                          pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
-                         grid_.pipeline())) {
+                         grid_.pipeline())),
+      stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
   say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
@@ -75,8 +76,13 @@ void Trainer::say_layout() const {
   }
 }
 
-void Trainer::run() {
+RunEnd Trainer::run() {
   resume();
+  stopping_ = any(stop_request_.asked());
+  if (stopping_) {
+    say_stop(first_step_);
+    return RunEnd::stopped;
+  }
   loader_->seek(first_step_);
   const auto start = Clock::now();
   for (std::int64_t number = first_step_; number < config_.train.steps; ++number) {
@@ -85,15 +91,28 @@ void Trainer::run() {
     const bool out_of_time =
         config_.train.time_limit_minutes > 0 && agree(since(start) > 60 * config_.train.time_limit_minutes);
     const bool last = done == config_.train.steps || out_of_time;
-    if (validation_ && (last || done % config_.train.validate_every == 0)) log_->validation(done, validate());
-    if (last || done % config_.train.checkpoint_every == 0) checkpoint(done);
+    if (validation_ && (last || done % config_.train.validate_every == 0)) {
+      if (const std::optional<double> loss = validate()) log_->validation(done, *loss);
+    }
+    if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpoint(done);
     if (last) export_trained();
+    if (stopping_ && !last) {
+      say_stop(done);
+      return RunEnd::stopped;
+    }
     if (out_of_time) {
       log::info("the time limit of {} minutes is reached after step {}", config_.train.time_limit_minutes, done);
       break;
     }
   }
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_));
+  return RunEnd::done;
+}
+
+void Trainer::say_stop(std::int64_t done) const {
+  log::info("asked to stop ({}): saved after step {} of {}; the same command goes on from there",
+            stop_request_.reason().empty() ? "a signal to another rank" : stop_request_.reason(), done,
+            config_.train.steps);
 }
 
 // One optimizer step over the global batch.
@@ -107,7 +126,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   const std::vector<double> total =
       sum_over(world_, {loss, static_cast<double>(data.counts.label_tokens), static_cast<double>(data.counts.tokens),
                         static_cast<double>(data.counts.images), static_cast<double>(data.bad_samples), data.gflop,
-                        blocked - blocked_before + blocked_in_update_});
+                        blocked - blocked_before + blocked_in_update_, stop_request_.asked() ? 1.0 : 0.0});
+  stopping_ = stopping_ || total[7] > 0;
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number);
   StepMetrics metrics;
@@ -129,7 +149,7 @@ StepMetrics Trainer::step(std::int64_t number) {
   return metrics;
 }
 
-double Trainer::validate() {
+std::optional<double> Trainer::validate() {
   const TraceSpan span("validate", "train");
   double loss = 0, tokens = 0;
   validation_->seek(0);
@@ -138,6 +158,8 @@ double Trainer::validate() {
     const StepData data = validation_->next();
     loss += executor_->run(layout_.validation, data.batches);
     tokens += static_cast<double>(data.counts.label_tokens);
+    stopping_ = stopping_ || any(stop_request_.asked());
+    if (stopping_) return std::nullopt;
   }
   const std::vector<double> total = sum_over(world_, {loss, tokens});
   check(total[1] > 0, "the validation set has no answer to score");
@@ -209,6 +231,9 @@ void Trainer::export_trained() {
 double Trainer::blocked_seconds() const {
   return world_.counts().blocked() + grid_.data().counts().blocked() + grid_.pipeline().counts().blocked();
 }
+
+// True on every rank if it is true on one.
+bool Trainer::any(bool mine) { return sum_over(world_, {mine ? 1.0 : 0.0})[0] > 0; }
 
 // True on every rank if it is true on rank 0, whose clock decides.
 bool Trainer::agree(bool mine) {

@@ -15,6 +15,7 @@
 #include "launch/config.hpp"
 #include "launch/layout.hpp"
 #include "launch/run_log.hpp"
+#include "launch/stop_request.hpp"
 #include "parallel/grid.hpp"
 
 namespace skymm {
@@ -23,24 +24,28 @@ class Executor;
 class Optimizer;
 class StepLoader;
 
+enum class RunEnd { done, stopped };  // stopped: asked to (launch/stop_request.hpp), it saved; another run goes on
+
 class Trainer {
  public:
   Trainer(const TrainConfig& config, Communicator& world);
   ~Trainer();
 
   // Trains to the last step or the time limit, from the newest checkpoint where config.run.resume says so. Leaves
-  // checkpoints, trained.safetensors and metrics in the run directory.
-  void run();
+  // checkpoints, trained.safetensors and metrics in the run directory. Asked to stop, it leaves a checkpoint.
+  RunEnd run();
 
  private:
   void say_layout() const;
+  void say_stop(std::int64_t done) const;
   StepMetrics step(std::int64_t number);
-  double validate();  // mean loss a token
+  std::optional<double> validate();  // mean loss a token; none where it was asked to stop
   void resume();
   void checkpoint(std::int64_t done);
   void export_trained();
   double blocked_seconds() const;
   bool agree(bool mine);
+  bool any(bool mine);
 
   TrainConfig config_;
   std::shared_ptr<const Tokenizer> tokenizer_;
@@ -53,6 +58,8 @@ class Trainer {
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<RunLog> log_;
   std::int64_t first_step_ = 0;
+  StopRequest stop_request_;
+  bool stopping_ = false;         // all ranks know that one of them was asked to
   double blocked_in_update_ = 0;  // of the last step, which its metrics came too early for
 };
 

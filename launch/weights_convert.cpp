@@ -166,26 +166,49 @@ std::vector<PlannedWeight> decoder_weights(const DecoderConfig& d, const StoredF
   return weights;
 }
 
+// Of a vision tower, whose memory is never touched: only names and shapes are asked for.
+std::vector<PlannedWeight> vision_weights(const VisionConfig& config, const StoredFormat& format) {
+  std::vector<PlannedWeight> weights;
+  VisionTransformer vision(config, DType::bf16, cpu());
+  vision.visit("vision_model", [&](const std::string& name, const Parameter& parameter) {
+    weights.push_back(planned(name, parameter.shape, format));
+  });
+  return weights;
+}
+
+std::vector<PlannedWeight> weights_of_presets(const Arguments& given) {
+  const std::string *decoder = given.find("preset"), *vision = given.find("vision");
+  if (decoder == nullptr && vision == nullptr) fail_usage("give --preset for a decoder, --vision for a tower, or both");
+  std::vector<PlannedWeight> weights;
+  if (decoder != nullptr) weights = decoder_weights(decoder_preset(*decoder), format_of(given));
+  if (vision == nullptr) return weights;
+  std::vector<PlannedWeight> more = vision_weights(vision_preset(*vision), format_of(given));
+  weights.insert(weights.end(), more.begin(), more.end());
+  return weights;
+}
+
 }  // namespace
 
 int synthesize_command(const std::vector<std::string>& arguments) {
   const std::vector<Flag> flags{{"preset", "NAME", "decoder, such as llama-13b or tinyllama-1.1b"},
+                                {"vision", "NAME", "vision tower, such as clip-vit-l14"},
                                 {"out", "FILE", "safetensors file to write"},
                                 format_flag,
                                 double_flag,
                                 {"seed", "N", "of the random numbers; default 1"}};
   const Arguments given = parse_arguments("skymm weights synthesize", flags, arguments, 0);
   if (given.help) {
-    std::fputs(("skymm weights synthesize --preset NAME --out FILE [--format FORMAT]\n\nWrites random weights of a "
-                "decoder, scaled as training starts with them, one weight in memory at a time.\n\n" +
-                flags_help(flags))
-                   .c_str(),
-               stdout);
+    std::fputs(
+        ("skymm weights synthesize [--preset NAME] [--vision NAME] --out FILE [--format FORMAT]\n\nWrites random "
+         "weights of a decoder, a vision tower or both, scaled as training starts with them, one weight in "
+         "memory at a time.\n\n" +
+         flags_help(flags))
+            .c_str(),
+        stdout);
     return 0;
   }
   const std::uint64_t seed = given.get("seed", parse_unsigned, std::uint64_t{1});
-  const std::vector<PlannedWeight> weights =
-      decoder_weights(decoder_preset(given.required("preset")), format_of(given));
+  const std::vector<PlannedWeight> weights = weights_of_presets(given);
   WeightsFile out(given.required("out"), weights);
   for (const PlannedWeight& weight : weights) {
     Parameter parameter(weight.shape);

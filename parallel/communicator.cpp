@@ -2,24 +2,18 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <exception>
 #include <thread>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "parallel/job.hpp"
 #include "parallel/mpi_operation.hpp"
 #include "parallel/status_board.hpp"
 #include "parallel/watchdog.hpp"
 
 namespace skymm {
 namespace {
-
-bool has(const char* variable) { return std::getenv(variable) != nullptr; }
-
-bool started_by_launcher() {
-  return has("OMPI_COMM_WORLD_SIZE") || has("PMIX_RANK") || has("PMI_RANK") || has("MV2_COMM_WORLD_RANK");
-}
 
 // MPI, and what watches over it: the watchdog lives until MPI has ended.
 class MpiSession {
@@ -66,17 +60,16 @@ class MpiSession {
 }  // namespace
 
 std::unique_ptr<Communicator> world() {
-  if (!started_by_launcher()) {
-    const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
-    check(tasks == nullptr || std::atoi(tasks) <= 1,
-          "srun started {} tasks without MPI, each would run alone; use srun --mpi=pmix",
-          tasks == nullptr ? "" : tasks);
+  const Job job = read_job();
+  if (!job.with_mpi) {
+    check_ranks(job, 1);
     return std::make_unique<SingleCommunicator>();
   }
   static const MpiSession session;
   MPI_Comm comm;
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
   auto communicator = std::make_unique<MpiCommunicator>(comm);
+  check_ranks(job, communicator->size());
   set_process_rank(communicator->rank());
   return communicator;
 }

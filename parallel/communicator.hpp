@@ -13,8 +13,8 @@ namespace skymm {
 
 // All ranks of the job. The first call starts MPI (asking for MPI_THREAD_MULTIPLE) and the watchdog if a launcher
 // started this process, and sets the rank that errors and the log carry; MPI is finalised when the process exits.
-// Started by hand, it is a single rank and MPI is not touched. Throws Error where srun started several tasks without
-// MPI.
+// Started by hand, it is a single rank and MPI is not touched. Throws Error where several ranks were
+// started but each finds itself alone.
 std::unique_ptr<Communicator> world();
 
 // Runs the body of a main(). An exception that leaves it is printed with its rank, and ends all ranks at once with

@@ -205,4 +205,6 @@ const std::vector<double>& GgufFile::numbers(const std::string& key) const {
   return *value;
 }
 
+void GgufFile::release(const WeightEntry&, std::uint64_t begin, std::uint64_t end) const { file_.release(begin, end); }
+
 }  // namespace skymm

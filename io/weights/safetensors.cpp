@@ -154,6 +154,10 @@ const void* SafetensorsReader::rows(const WeightEntry& entry, std::int64_t begin
   return file_.data() + entry.begin + static_cast<std::uint64_t>(begin) * row;
 }
 
+void SafetensorsReader::release(const WeightEntry&, std::uint64_t begin, std::uint64_t end) const {
+  file_.release(begin, end);
+}
+
 void stream_safetensors(const std::string& path, const std::vector<PlannedTensor>& tensors,
                         const std::map<std::string, std::string>& metadata) {
   std::vector<const PlannedTensor*> order;

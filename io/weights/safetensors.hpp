@@ -29,6 +29,7 @@ class SafetensorsReader final : public WeightSource {
   DType values_dtype(const WeightEntry& entry) const override;
   const void* rows(const WeightEntry& entry, std::int64_t begin, std::int64_t end,
                    std::vector<char>& scratch) const override;
+  void release(const WeightEntry& entry, std::uint64_t begin, std::uint64_t end) const override;
 
   friend class ShardedWeights;
   MappedFile file_;

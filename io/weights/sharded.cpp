@@ -64,4 +64,8 @@ const void* ShardedWeights::rows(const WeightEntry& entry, std::int64_t begin, s
   return shards_[entry.file].rows(entry, begin, end, scratch);
 }
 
+void ShardedWeights::release(const WeightEntry& entry, std::uint64_t begin, std::uint64_t end) const {
+  shards_[entry.file].release(entry, begin, end);
+}
+
 }  // namespace skymm

@@ -19,6 +19,7 @@ class ShardedWeights final : public WeightSource {
   DType values_dtype(const WeightEntry& entry) const override;
   const void* rows(const WeightEntry& entry, std::int64_t begin, std::int64_t end,
                    std::vector<char>& scratch) const override;
+  void release(const WeightEntry& entry, std::uint64_t begin, std::uint64_t end) const override;
 
   std::vector<SafetensorsReader> shards_;
 };

@@ -53,14 +53,26 @@ const WeightEntry& WeightSource::entry(const std::string& name) const {
   return entries_[found->second];
 }
 
+// to: contiguous, of the values' dtype. Pages of the file that were read go at once: with the copy they would be in
+// memory twice.
+void WeightSource::copy_rows(const WeightEntry& from, std::int64_t begin, std::int64_t end, const Tensor& to) const {
+  std::vector<char> scratch;
+  if (to.numel() == 0) return;
+  to.device().from_host(rows(from, begin, end, scratch), to);
+  const std::uint64_t row = (from.end - from.begin) / static_cast<std::uint64_t>(from.rows());
+  bytes_read_ += static_cast<std::uint64_t>(end - begin) * row;
+  if (end == from.rows()) return release(from, from.begin, from.end);  // whatever the order of rows in the file
+  release(from, from.begin + static_cast<std::uint64_t>(begin) * row,
+          from.begin + static_cast<std::uint64_t>(end) * row);
+}
+
 Tensor WeightSource::read_range(const WeightEntry& from, std::int64_t begin, std::int64_t end, Device& device) const {
   check(from.shape.size() <= Shape::max_rank, "{}: tensor '{}' has {} dimensions, at most {} are possible", path_,
         from.name, from.shape.size(), Shape::max_rank);
   check(0 <= begin && begin <= end && end <= from.rows(), "{}: tensor '{}' {} has no rows [{}, {})", path_, from.name,
         from.shape_text(), begin, end);
   Tensor x = Tensor::empty(shape_of(from, end - begin), values_dtype(from), device);
-  std::vector<char> scratch;
-  if (x.numel() > 0) device.from_host(rows(from, begin, end, scratch), x);
+  copy_rows(from, begin, end, x);
   return x;
 }
 
@@ -85,6 +97,10 @@ void WeightSource::read_into(const std::string& name, std::int64_t begin, std::i
   for (std::int64_t row = begin; row < end; row += step) {
     const std::int64_t last = std::min(row + step, end);
     const Tensor part = to.slice(0, row - begin, last - begin);
+    if (part.dtype() == values_dtype(from) && part.is_contiguous()) {
+      copy_rows(from, row, last, part);
+      continue;
+    }
     part.copy_from(read_range(from, row, last, to.device()).view(part.shape()));
   }
 }

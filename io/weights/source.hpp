@@ -51,6 +51,9 @@ class WeightSource {
   void read_into(const std::string& name, std::int64_t begin, std::int64_t end, const Tensor& to) const;
   void read_into(const std::string& name, const Tensor& to) const;
 
+  // Of tensors, read so far. What was read is not kept in memory beside its copy.
+  std::uint64_t bytes_read() const { return bytes_read_; }
+
   // The tensor's bytes as they lie in the file.
   virtual std::string_view stored(const WeightEntry& entry) const = 0;
 
@@ -64,6 +67,8 @@ class WeightSource {
   // The values of rows [begin, end), row-major: in the mapped file or made in `scratch`.
   virtual const void* rows(const WeightEntry& entry, std::int64_t begin, std::int64_t end,
                            std::vector<char>& scratch) const = 0;
+  // The bytes [begin, end) of the entry's file were read.
+  virtual void release(const WeightEntry& entry, std::uint64_t begin, std::uint64_t end) const = 0;
 
   void set_entries(std::vector<WeightEntry> entries);  // of distinct names
 
@@ -71,10 +76,12 @@ class WeightSource {
 
  private:
   Tensor read_range(const WeightEntry& entry, std::int64_t begin, std::int64_t end, Device& device) const;
+  void copy_rows(const WeightEntry& entry, std::int64_t begin, std::int64_t end, const Tensor& to) const;
 
   std::string path_;
   std::vector<WeightEntry> entries_;
   std::unordered_map<std::string, std::size_t> index_;
+  mutable std::uint64_t bytes_read_ = 0;
 };
 
 // By content: a safetensors file, a model.safetensors.index.json, a GGUF file, or a folder that holds one of them.

@@ -73,6 +73,14 @@ TEST_F(CommandLine, HelpAndVersionSucceed) {
   }
 }
 
+TEST_F(CommandLine, HelpTellsEachExitCode) {
+  const std::string help = run({"--help"}).out;
+  for (const ExitCode& row : exit_codes()) {
+    const std::string meaning = row.meaning;
+    EXPECT_THAT(help, ::testing::ContainsRegex(fmt::format("\n  {} +{}", row.code, meaning.substr(0, 12))));
+  }
+}
+
 TEST_F(CommandLine, WrongUseEndsWithTwo) {
   EXPECT_EQ(run({}).code, 2);
   const auto refuses = [](const std::vector<std::string>& arguments, const std::string& message) {

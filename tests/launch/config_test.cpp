@@ -75,6 +75,7 @@ TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--parallel.zero", "4"}), HasSubstr("0 to 3"));
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--parallel.pipeline", "2"}),
               HasSubstr("data-parallel ranks only"));
+  EXPECT_THAT(error_of({"--train.objective", "lvm", "--run.save_before_end", "5"}), HasSubstr("has no checkpoints"));
 }
 
 TEST_F(Config, UnknownNamesGetTheNearest) {
@@ -104,6 +105,7 @@ TEST_F(Config, BadValuesSayWhatWouldBeGood) {
   EXPECT_THAT(error_of({"--data.validation", "a.h5:0"}), HasSubstr("not more than 0"));
   EXPECT_THAT(error_of({"--model.train", "lora,,resampler"}), HasSubstr("empty item"));
   EXPECT_THAT(error_of({"--data.max_length", "99999999999"}), HasSubstr("out of range"));
+  EXPECT_THAT(error_of({"--run.save_before_end", "soon"}), HasSubstr("neither auto, none nor a number of minutes"));
 }
 
 TEST_F(Config, RefusesWhatIsNotAnOption) {

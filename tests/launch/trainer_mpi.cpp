@@ -1,9 +1,12 @@
 // Ranks change nothing: the same losses as one rank alone, and the same weights on every rank and in every run.
 #include <unistd.h>
 
+#include <csignal>
 #include <set>
+#include <thread>
 
 #include "core/trace.hpp"
+#include "io/checkpoint.hpp"
 #include "launch/ranks_report.hpp"
 #include "support/mpi_main.hpp"
 #include "support/support.hpp"
@@ -66,6 +69,32 @@ TEST(TrainerOnRanks, AnotherGridGoesOnWhereOneStopped) {
   if (ranks().rank() == 0) {
     EXPECT_EQ(testing::losses_of(dir + "/pieces").size(), 6U);
     EXPECT_LE(testing::relative_error(testing::losses_of(dir + "/pieces"), testing::losses_of(dir + "/whole")), 1e-5);
+    std::filesystem::remove_all(dir);
+  }
+}
+
+TEST(TrainerOnRanks, ASignalToOneStopsAllAtTheSameStep) {
+  const std::string dir = shared_folder() + "_stop";
+  if (ranks().rank() == 0) write_file(dir + "/config.ini", to_ini(testing::tiny_training(dir)));
+  ranks().barrier();
+  TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+  config.train.steps = 100000;
+  config.parallel.pipeline = ranks().size() == 3 ? 3 : 1;
+  const bool signalled = ranks().rank() == ranks().size() - 1;
+  const StopSignals signals;
+  std::thread sender([&] {
+    std::error_code absent;
+    while (signalled && !(std::filesystem::file_size(config.run.dir + "/metrics.jsonl", absent) > 0 && !absent)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    if (signalled) ::kill(::getpid(), SIGTERM);
+  });
+  EXPECT_EQ(Trainer(config, ranks()).run(), RunEnd::stopped);
+  sender.join();
+  ranks().barrier();
+  if (ranks().rank() == 0) {
+    EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step,
+              static_cast<std::int64_t>(testing::losses_of(config.run.dir).size()));
     std::filesystem::remove_all(dir);
   }
 }

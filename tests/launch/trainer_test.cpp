@@ -2,6 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <iterator>
+#include <thread>
+
 #include "core/error.hpp"
 #include "io/checkpoint.hpp"
 #include "parallel/communicator.hpp"
@@ -23,6 +29,23 @@ class TrainerTest : public ::testing::Test {
   void TearDown() override { std::filesystem::remove_all(dir); }
 
   void train(const TrainConfig& c) { Trainer(c, one).run(); }
+
+  // With `config`; a signal comes once metrics.jsonl has so many lines.
+  RunEnd train_until_signal(std::int64_t lines) {
+    const StopSignals signals;
+    std::thread sender([&] {
+      const auto logged = [&] {
+        std::ifstream file(config.run.dir + "/metrics.jsonl");
+        return std::count(std::istreambuf_iterator<char>(file), {}, '\n');
+      };
+      while (logged() < lines) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      ::kill(::getpid(), SIGUSR1);
+    });
+    const RunEnd end = Trainer(config, one).run();
+    sender.join();
+    return end;
+  }
+
   static std::string error_of(const std::function<void()>& f) {
     try {
       f();
@@ -47,6 +70,36 @@ TEST_F(TrainerTest, LearnsAndLeavesWhatTrained) {
   EXPECT_TRUE(trained.contains("resampler.query"));
   EXPECT_TRUE(trained.contains("model.layers.0.self_attn.q_proj.lora_A.weight"));
   EXPECT_FALSE(trained.contains("model.embed_tokens.weight"));
+}
+
+TEST_F(TrainerTest, AskedToStopItSavesAndTheNextRunGoesOn) {
+  config.train.steps = 100000;  // more than it can do before the signal comes
+  config.train.checkpoint_every = config.train.steps;
+  EXPECT_EQ(train_until_signal(0), RunEnd::stopped);
+  EXPECT_EQ(train_until_signal(2), RunEnd::stopped);
+  const std::size_t first = losses_of(config.run.dir).size();
+  EXPECT_EQ(train_until_signal(first + 1), RunEnd::stopped);
+  const std::vector<double> losses = losses_of(config.run.dir);
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step,
+            static_cast<std::int64_t>(losses.size()));
+  EXPECT_FALSE(std::filesystem::exists(config.run.dir + "/trained.safetensors"));
+
+  TrainConfig whole = config;
+  whole.run.dir = dir + "/whole";
+  whole.train.time_limit_minutes = 1e-9;
+  for (std::size_t i = 0; i < losses.size(); ++i) train(whole);  // one step each: the cosine is that of 100000 steps
+  EXPECT_EQ(losses_of(whole.run.dir), losses);
+}
+
+TEST_F(TrainerTest, AskedToStopItDoesNotEndItsValidation) {
+  config.data.validation.assign(1000, {dir + "/train.h5"});
+  config.train.validate_every = 1;
+  config.train.validation_steps = 2000;
+  config.train.steps = 100000;
+  EXPECT_EQ(train_until_signal(1), RunEnd::stopped);
+  EXPECT_EQ(losses_of(config.run.dir).size(), 1U);
+  EXPECT_THAT(read_file(config.run.dir + "/metrics.jsonl"), ::testing::Not(HasSubstr("validation")));
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->checkpoint.step, 1);
 }
 
 TEST_F(TrainerTest, TextAloneTrainsADecoder) {
