@@ -186,7 +186,7 @@ std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapt
     for (const std::int64_t dim : entry.shape) shape.push_back(dim);
     const DType dtype = merged_dtype(entry);
     const std::string layer = entry.name.ends_with(".weight") ? entry.name.substr(0, entry.name.size() - 7) : "";
-    const auto a = terms.find(layer + std::string(a_end)), b = terms.find(layer + std::string(b_end));
+    const auto a = terms.find(fmt::format("{}{}", layer, a_end)), b = terms.find(fmt::format("{}{}", layer, b_end));
     const bool adapted = a != terms.end() && b != terms.end();
     tensors.push_back({entry.name, dtype, shape,
                        [&base, dtype, name = entry.name, adapted, lora_a = adapted ? a->second : Tensor(),
