@@ -16,8 +16,8 @@ __device__ __forceinline__ float activate(Activation kind, float x) {
       return x * sigmoid(x);
     case Activation::gelu:
       return 0.5F * x * erfcf(-0.70710678F * x);
-    case Activation::gelu_tanh:
-      return 0.5F * x * (1.0F + tanhf(0.79788456F * (x + 0.044715F * x * x * x)));
+    case Activation::gelu_tanh:  // 1 + tanh(u / 2) = 2 sigmoid(u), which keeps its digits where x is far below 0
+      return x * sigmoid(x * (0.0713548163F * x * x + 1.59576912F));
     case Activation::quick_gelu:
       return x * sigmoid(1.702F * x);
     default:

@@ -11,7 +11,7 @@ namespace skymm::cuda {
 namespace {
 
 constexpr int threads = 128;
-constexpr int most_pairs = 128;  // heads up to 256 wide
+constexpr int most_pairs = 256;  // heads up to 512 wide
 
 // Turns a position, of each pair of a head.
 struct Turns {
