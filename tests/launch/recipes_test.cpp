@@ -17,7 +17,12 @@ TEST(Recipes, EachParses) {
   for (const fs::directory_entry& entry : fs::directory_iterator(root / "launch/recipes")) {
     if (entry.path().extension() != ".ini") continue;
     SCOPED_TRACE(entry.path().string());
-    const auto config = parse_config({"--config", entry.path().string()});
+    std::vector<std::string> arguments = {"--config", entry.path().string()};
+    if (entry.path().filename().string().starts_with("pretrained")) {  // the model is the caller's
+      arguments.insert(arguments.end(), {"--model.decoder", "pico", "--model.vision", "vit-pico", "--model.tokenizer",
+                                         (root / "launch/recipes/nano/tokenizer.model").string()});
+    }
+    const auto config = parse_config(arguments);
     ASSERT_TRUE(config.has_value());
     check_config(*config);
     ++count;
