@@ -1,5 +1,6 @@
 // Ranks of a node that hold the same frozen weights have one copy of them: in memory, read once, with the numbers of
 // copies of their own.
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -161,6 +162,7 @@ Cost cost_of(const MultimodalConfig& config, const Form& form, const std::string
   const Batch batch = batch_of(config, {{0, 8, false}}, DType::bf16);
   cpu().allocator().trim();
   ranks().barrier();
+  ::malloc_trim(0);  // small blocks, which are malloc's
   const double before = kibibytes_of("Pss");
   ranks().barrier();
   const PurposeScope purpose(Purpose::weights);
@@ -172,6 +174,8 @@ Cost cost_of(const MultimodalConfig& config, const Form& form, const std::string
     check(std::isfinite(model.loss(graph, batch).value().item()), "the loss is not finite");
   }
   cpu().allocator().trim();
+  ranks().barrier();
+  ::malloc_trim(0);
   ranks().barrier();
   const Cost cost{sum_over_ranks(1024 * (kibibytes_of("Pss") - before)),
                   sum_over_ranks(static_cast<double>(file->bytes_read()))};
