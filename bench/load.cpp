@@ -63,7 +63,7 @@ double proportional_bytes() { return bytes_of("/proc/self/smaps_rollup", "Pss");
 
 // Seconds of a forward pass over 128 tokens, the best of three: it reads every weight, as steps of training do.
 double forward_seconds(Multimodal& model) {
-  const bench::BatchShape shape{1, 128, 128};
+  const bench::BatchShape shape{.text = 128, .labels = 127};
   const Batch batch = bench::synthetic_batch(model.config(), shape, DType::bf16, 1);
   double best = 1e30;
   for (int i = 0; i < 3; ++i) {
