@@ -9,7 +9,7 @@
 // those of the file. resident_share, of the rank where it is largest, is the most memory that it had while it loaded,
 // over what its weights take; all_resident_share the sum of that over the ranks, over what one copy of all weights
 // takes; pss_share the sum of their proportional set sizes afterwards, once every rank has computed with every weight;
-// forward_s what that took (128 tokens), without a pipeline.
+// forward_s what that took (16 tokens), without a pipeline.
 // page_cache_gb_per_s is what a plain copy out of the mapped file reaches, by all ranks at once.
 #include <fmt/format.h>
 #include <omp.h>
@@ -61,9 +61,9 @@ double bytes_of(const std::string& path, const std::string& key) {  // of a file
 double resident_bytes(const std::string& key) { return bytes_of("/proc/self/status", key); }
 double proportional_bytes() { return bytes_of("/proc/self/smaps_rollup", "Pss"); }
 
-// Seconds of a forward pass over 128 tokens, the best of three: it reads every weight, as steps of training do.
+// Seconds of a forward pass over 16 tokens, the best of three: it reads every weight, as steps of training do.
 double forward_seconds(Multimodal& model) {
-  const bench::BatchShape shape{.text = 128, .labels = 127};
+  const bench::BatchShape shape{.text = 16, .labels = 15};
   const Batch batch = bench::synthetic_batch(model.config(), shape, DType::bf16, 1);
   double best = 1e30;
   for (int i = 0; i < 3; ++i) {

@@ -81,6 +81,13 @@ std::shared_ptr<SharedMemory> memory_for(Communicator& node, const std::vector<L
   return made.memory;
 }
 
+// Whether freezing may pack weights of the block, whose plain values are then there for a moment only.
+bool is_packed(const MultimodalConfig& config, std::int64_t block) {
+  if (config.packing == Packing::none || config.quantization) return false;
+  const BlockKind kind = model_blocks(config)[static_cast<std::size_t>(block)].kind;
+  return kind == BlockKind::vision || kind == BlockKind::layer || kind == BlockKind::head;
+}
+
 class Loading {
  public:
   Loading(Multimodal& model, const WeightLoader& weights, std::shared_ptr<SharedMemory> memory, int rank)
@@ -89,15 +96,15 @@ class Loading {
   void run(const Load& load) {
     const bool mine = memory_ == nullptr || load.owner == rank_;
     for (const NamedParameter& entry : load.trained) weights_.load(entry);
-    for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().take();
-    if (mine) fill(load);
     if (memory_ != nullptr) memory_->set_writing(mine);
+    const bool stays = memory_ != nullptr && !is_packed(model_.config(), load.block);
+    for (const Tensor& tensor : tensors_of(load.frozen)) {
+      stays ? tensor.storage().move_to(memory_, false) : tensor.storage().take();
+    }
+    if (mine) fill(load);
     freeze(load, mine);
-    if (memory_ != nullptr) {
-      for (const Tensor& tensor : tensors_of(load.frozen)) {
-        tensor.storage().move_to(memory_, mine);
-        trim();
-      }
+    if (memory_ != nullptr) {  // what is small beside packed weights: norms and biases
+      for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().move_to(memory_, mine);
     }
     trim();
   }
