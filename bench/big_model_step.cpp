@@ -19,8 +19,8 @@
 
 #include "bench/recipe_step.hpp"
 #include "core/error.hpp"
+#include "launch/model_loading.hpp"
 #include "launch/peak.hpp"
-#include "launch/pretrained.hpp"
 #include "launch/ranks_report.hpp"
 #include "ops/models/cost.hpp"
 #include "parallel/communicator.hpp"
@@ -72,9 +72,7 @@ class Step {
     const PurposeScope purpose(Purpose::weights);
     const std::vector<BlockRange> own = pieces_of_stage(pieces_, world.size(), grid_.place().stage);
     model_ = std::make_unique<Multimodal>(config_, DType::bf16, cpu(), own);
-    load_weights(*model_, {}, split(options.at("weights")), 1);
-    model_->freeze();
-    cpu().allocator().trim();
+    load_and_freeze(*model_, WeightLoader({}, split(options.at("weights")), 1), grid_.data(), true);
     optimizer_ = std::make_unique<Optimizer>(std::vector<std::vector<NamedParameter>>{trainable_parameters(*model_)},
                                              OptimizerOptions{}, ZeroOptions{}, grid_.data(), world);
     executor_ = std::make_unique<Executor>(*model_, pieces_, grid_.pipeline(), *optimizer_);

@@ -7,7 +7,6 @@
 
 #include "core/error.hpp"
 #include "io/hash.hpp"
-#include "io/weights/quantized.hpp"
 #include "launch/pretrained.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
@@ -16,11 +15,11 @@ namespace skymm {
 namespace {
 
 // Fills in what is known of the whole model: each rank of the pipeline tells of what it holds.
-void describe_whole(Assembly& assembly, Communicator& pipeline) {
+void describe_whole(Assembly& assembly, const LoadedModel& loaded, Communicator& pipeline) {
   std::string mine;
   for (const NamedParameter& entry : all_parameters(*assembly.model)) {
     const Parameter& p = *entry.parameter;
-    const std::uint64_t hash = p.trainable ? 0 : content_hash(stored_tensors(entry.name, p));
+    const std::uint64_t hash = p.trainable ? 0 : loaded.frozen.at(entry.name);
     mine += fmt::format("{} {} {} {}\n", entry.name, p.shape.numel(), p.trainable ? 1 : 0, hash);
   }
   std::vector<TableEntry> entries;
@@ -73,12 +72,17 @@ PromptBuilder Assembly::prompts(const TrainConfig& config) const {
 
 Assembly assemble(const TrainConfig& config) {
   SingleCommunicator alone;
+  return assemble(config, alone);
+}
+
+Assembly assemble(const TrainConfig& config, Communicator& replicas) {
+  SingleCommunicator pipeline;
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
-  return assemble(config, tokenizer, {all_blocks(model_config(config, tokenizer->vocab_size()))}, alone);
+  return assemble(config, tokenizer, {all_blocks(model_config(config, tokenizer->vocab_size()))}, pipeline, replicas);
 }
 
 Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
-                  const std::vector<BlockRange>& pieces, Communicator& pipeline) {
+                  const std::vector<BlockRange>& pieces, Communicator& pipeline, Communicator& replicas) {
   Assembly assembly;
   const Pretrained pretrained = open_pretrained(config, tokenizer->vocab_size());
   const MultimodalConfig model = model_config(config, pretrained);
@@ -88,13 +92,14 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);
-  load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
+  const WeightLoader weights(pretrained.parts, config.model.weights, config.run.seed);
+  const LoadedModel loaded = load_and_freeze(*assembly.model, weights, replicas, config.run.share_frozen == "auto");
+  assembly.shared = loaded.shared;
   for (const PretrainedPart& part : pretrained.parts) {
     for (const std::string& file : part.source->files()) assembly.files.push_back(file);
   }
   std::ranges::copy(config.model.weights, std::back_inserter(assembly.files));
-  describe_whole(assembly, pipeline);
-  assembly.model->freeze();
+  describe_whole(assembly, loaded, pipeline);
   return assembly;
 }
 

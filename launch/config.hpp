@@ -30,6 +30,7 @@ struct RunConfig {
   std::string resume = "auto";           // auto, none, or a checkpoint
   std::string save_before_end = "auto";  // auto, none, or minutes
   std::string log_level = "info";
+  std::string share_frozen = "auto";
   bool trace = false;
 };
 

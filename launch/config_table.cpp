@@ -48,6 +48,16 @@ const std::vector<Option>& config_options() {
        "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute and twice the longest step; "
        "without Slurm it changes nothing",
        [](C& c) -> Field { return &c.run.save_before_end; }},
+      {"run.share_frozen",
+       "WHEN",
+       "auto: ranks of one node that hold the same frozen weights read them together and keep one copy, where the "
+       "system "
+       "lets them; off: a copy each. The numbers are the same",
+       [](C& c) -> Field { return &c.run.share_frozen; },
+       {},
+       [] {
+         return Names{"auto", "off"};
+       }},
       {"run.log_level",
        "LEVEL",
        "how much is said on the terminal",

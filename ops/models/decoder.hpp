@@ -37,7 +37,9 @@ class Decoder final : public Module {
 
   // LoRA on the linear layers that the options name. Throws Error for a name that no layer has.
   void add_lora(const LoraOptions& options);
-  void freeze(Packing packing);
+  // Linear::freeze of what the layers [begin, end) hold; of the head, where it is not tied.
+  void freeze(BlockRange layers, Packing packing);
+  void freeze_head(Packing packing);
   void merge_lora(bool in);  // false: unmerge
 
  private:

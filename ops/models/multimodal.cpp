@@ -151,11 +151,19 @@ Tensor Multimodal::features(const Tensor& pixels) {
 }
 
 void Multimodal::freeze() {
-  // A frozen ViT has no backward, so that one packed copy is enough for it.
-  if (vision_ && !config_.trainable.vision) {
-    vision_->freeze(config_.packing == Packing::none ? Packing::none : Packing::forward);
+  for (const BlockRange piece : pieces_) freeze(piece);
+}
+
+void Multimodal::freeze(BlockRange blocks) {
+  check(holds(blocks), "blocks [{}, {}) of the model are not all held here", blocks.begin, blocks.end);
+  if (const BlockRange vision = indices_of(config_, BlockKind::vision, blocks);
+      vision.size() > 0 && !config_.trainable.vision) {
+    // A frozen ViT has no backward, so that one packed copy is enough for it.
+    vision_->freeze(vision, config_.packing == Packing::none ? Packing::none : Packing::forward);
   }
-  if (!config_.trainable.decoder) decoder_.freeze(config_.packing);
+  if (config_.trainable.decoder) return;
+  decoder_.freeze(indices_of(config_, BlockKind::layer, blocks), config_.packing);
+  if (indices_of(config_, BlockKind::head, blocks).size() > 0) decoder_.freeze_head(config_.packing);
 }
 
 void Multimodal::visit(const std::string& prefix, const ParameterVisitor& visitor) {

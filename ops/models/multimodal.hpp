@@ -66,6 +66,7 @@ class Multimodal final : public Module {
   // Brings frozen weights into the form that computes fastest. Once, after they were loaded; the values of those
   // parameters are gone then (their shapes stay).
   void freeze();
+  void freeze(BlockRange blocks);  // the same of some that are held, so that a model can be loaded block by block
   // Adds LoRA's terms to the frozen weights, for export or for faster answers; and the opposite.
   void merge_lora() { decoder_.merge_lora(true); }
   void unmerge_lora() { decoder_.merge_lora(false); }

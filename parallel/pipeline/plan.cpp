@@ -87,7 +87,7 @@ void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& 
   add_zero(schedule, plan.zero_stage);
   const DType dtype = input.form.dtype;
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
-    return rank_memory(costs, pieces, schedule, stage, plan.zero_stage, data, dtype);
+    return rank_memory(costs, pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing);
   };
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
@@ -135,7 +135,7 @@ const RankMemory& Plan::largest() const {
 }
 
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype) {
+                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
   std::int64_t tables = 0;
@@ -148,7 +148,7 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
   const ZeroMemory zero = zero_memory({.stage = zero_stage}, zero_sizes(chunks, schedule, stage, data, dtype));
   const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
   RankMemory memory;
-  memory.weights = sum.weights - trained_weights + number(zero.weights);
+  memory.weights = (sum.weights - trained_weights) / sharing + number(zero.weights);
   memory.gradients = number(zero.gradients);
   memory.optimizer = number(zero.optimizer);
   memory.communication = number(zero.communication);
@@ -171,6 +171,7 @@ std::vector<Plan> plan(const PlanInput& input) {
       used = used || static_cast<int>(by_hand.size()) == shape.pieces();
       for (int zero_stage = 0; zero_stage <= (grid.data > 1 ? 3 : 0); ++zero_stage) {
         Plan candidate{.grid = grid, .schedule = mode.schedule, .chunks = mode.chunks, .zero_stage = zero_stage};
+        candidate.sharing = replicas_on_node(grid, input.order, input.ranks_per_node);
         complete(candidate, input, costs, by_hand);
         plans.push_back(std::move(candidate));
       }
@@ -210,6 +211,10 @@ std::string memory_table(const PlanInput& input, const Plan& plan) {
     table += fmt::format("  {:>5} {:>9.1f} {:>11.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>9.1f}  {}\n", stage,
                          m.weights / mib, m.activations / mib, m.gradients / mib, m.optimizer / mib,
                          m.communication / mib, m.total() / mib, fmt::join(names, ", "));
+  }
+  if (plan.sharing > 1) {
+    table +=
+        fmt::format("  frozen weights are one copy for {0} ranks of a node: each counts 1/{0} of them\n", plan.sharing);
   }
   return table;
 }

@@ -150,6 +150,34 @@ TEST(Plan, ZeroShardsWhatTrains) {
   EXPECT_GT(memory(2).communication, 0);
 }
 
+TEST(Plan, RanksOfANodeShareWhatIsFrozen) {
+  const MultimodalConfig config = config_of("vit-pico", "pico");
+  const std::vector<BlockCost> costs = block_costs(config, counts, {});
+  const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
+  const auto memory = [&](int sharing) {
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::f32, sharing);
+  };
+  const BlockCost whole = piece_cost(costs, all_blocks(config));
+  const double trained = 4 * static_cast<double>(whole.trained);
+  EXPECT_DOUBLE_EQ(memory(1).weights, whole.weights);
+  EXPECT_DOUBLE_EQ(memory(4).weights, (whole.weights - trained) / 4 + trained);
+  EXPECT_DOUBLE_EQ(memory(4).optimizer, memory(1).optimizer);
+
+  PlanInput input{.model = config, .micro_batch = counts, .micro_batches = 4, .ranks = 4};
+  const auto of_one_stage = [&](int ranks_per_node) {
+    input.ranks_per_node = ranks_per_node;
+    for (const Plan& plan : skymm::plan(input)) {
+      if (plan.grid.pipeline == 1 && plan.zero_stage == 0) return plan;
+    }
+    return Plan();
+  };
+  EXPECT_EQ(of_one_stage(1).sharing, 1);
+  EXPECT_EQ(of_one_stage(2).sharing, 2);
+  EXPECT_LT(of_one_stage(4).largest().weights, of_one_stage(2).largest().weights);
+  EXPECT_NE(memory_table(input, of_one_stage(4)).find("one copy for 4 ranks of a node"), std::string::npos);
+  EXPECT_EQ(memory_table(input, of_one_stage(1)).find("one copy"), std::string::npos);
+}
+
 TEST(Plan, ATiedTableOnOneRankIsOneTable) {
   const MultimodalConfig config = config_of("vit-pico", "nano");
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
