@@ -51,10 +51,16 @@ TEST_P(ModelsOf, RecomputationDeferralAndStreamsChangeNoBit) {
     const StreamScope scope(stream);
     EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "deferred stream";
   }
-  config.recompute = Recompute::full;
-  EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed";
-  EXPECT_TRUE(run(*random_model(config, GetParam()), batch, Graph::Weights::deferred) == plain)
-      << "recomputed and deferred";
+  for (const Recompute mode : {Recompute::attention_mlp, Recompute::full}) {
+    SCOPED_TRACE(name_of(mode));
+    config.recompute = mode;
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed";
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch, Graph::Weights::deferred) == plain)
+        << "recomputed and deferred";
+    DeferredStream stream(cpu());
+    const StreamScope scope(stream);
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed on a deferred stream";
+  }
 }
 
 TEST(Models, LossOfABatchIsTheSumOfItsSamples) {
@@ -105,7 +111,7 @@ TEST(Models, ABatchWithoutLabelsCostsNothing) {
 }
 
 TEST(Models, EachTrainedParameterIsReportedCompleteOnce) {
-  for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+  for (const Recompute recompute : {Recompute::none, Recompute::attention_mlp, Recompute::full}) {
     MultimodalConfig config = small_config();
     config.recompute = recompute;
     const auto model = random_model(config);
