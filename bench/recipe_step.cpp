@@ -44,7 +44,7 @@ MultimodalConfig step_config(const StepModel& model, std::int64_t queries) {
   config.lora = {.rank = 16, .alpha = 32};
   config.packing = parse_packing(model.packing);
   config.quantization = parse_format(model.format);
-  config.recompute = model.recompute ? Recompute::full : Recompute::none;
+  config.recompute = parse_recompute(model.recompute);
   return config;
 }
 

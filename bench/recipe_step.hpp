@@ -14,7 +14,7 @@ struct StepModel {
   std::string decoder = "smollm2-135m", vision = "vit-b16";  // presets
   std::string format = "dtype";                              // of frozen weights, by parse_format
   std::string packing = "both";                              // none, forward or both
-  bool recompute = false;
+  std::string recompute = "none";                            // none, attention+mlp or full
 };
 
 // Samples of visual tokens, then text; every text token is predicted.

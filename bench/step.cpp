@@ -2,7 +2,8 @@
 // AdamW, the work of bench/peers. Prints one line of JSON.
 //
 //   OMP_NUM_THREADS=2 bench_step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
-//                          [--packing none|forward|both] [--format dtype|int8|nf4|nf4-double] [--recompute 0|1]
+//                          [--packing none|forward|both] [--format dtype|int8|nf4|nf4-double] [--recompute
+//                          none|attention+mlp|full]
 //                          [--trace FILE]
 // --steps 0 times the first step alone. cpu_tokens_per_s and cpu_gflops count the processor time of the threads, not
 // the wall clock: on a machine that others use too they say what an idle one would do (with OMP_WAIT_POLICY=passive, so
@@ -134,7 +135,7 @@ int run(Options options) {
   const DType dtype = parse_dtype(options["dtype"]);
   const bench::StepSamples samples{.count = std::stoll(options["batch"])};
   const MultimodalConfig config = bench::step_config(
-      {options["decoder"], options["vision"], options["format"], options["packing"], options["recompute"] == "1"},
+      {options["decoder"], options["vision"], options["format"], options["packing"], options["recompute"]},
       samples.visual_tokens);
   const std::int64_t steps = std::stoll(options["steps"]);
   Multimodal model(config, dtype, cpu());
@@ -185,7 +186,7 @@ int run(Options options) {
 
 int main(int argc, char** argv) {
   skymm::Options options{{"dtype", "bf16"}, {"decoder", "smollm2-135m"}, {"vision", "vit-b16"}, {"batch", "4"},
-                         {"steps", "7"},    {"packing", "both"},         {"format", "dtype"},   {"recompute", "0"},
+                         {"steps", "7"},    {"packing", "both"},         {"format", "dtype"},   {"recompute", "none"},
                          {"trace", ""}};
   try {
     for (int i = 1; i < argc; i += 2) {

@@ -52,7 +52,7 @@ MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretr
   model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
   const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
-  model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
+  model.recompute = recompute_modes(m).front();
   if (!trains("lora")) model.lora.rank = 0;
   if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
   if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
@@ -81,7 +81,9 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
                   const std::vector<BlockRange>& pieces, Communicator& pipeline) {
   Assembly assembly;
   const Pretrained pretrained = open_pretrained(config, tokenizer->vocab_size());
-  const MultimodalConfig model = model_config(config, pretrained);
+  MultimodalConfig model = model_config(config, pretrained);
+  const std::vector<Recompute> recompute = recompute_modes(config.model);
+  if (recompute.size() > 1) model.recompute = recompute.at(static_cast<std::size_t>(pipeline.rank()));
   assembly.tokenizer = std::move(tokenizer);
   assembly.images = pretrained.images;
   assembly.images.fast_jpeg = config.data.fast_jpeg;

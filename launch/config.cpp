@@ -219,6 +219,10 @@ void check_parallel(const TrainConfig& config) {
        fmt::format("parallel.chunks {} needs parallel.schedule interleaved; it is {}", p.chunks, p.schedule));
   need(p.chunks == 1 || p.pipeline > 1,
        "parallel.chunks is for pipelines of several ranks; set parallel.pipeline 2 or more");
+  const std::size_t modes = config.model.recompute.size();
+  need(modes <= 1 || modes == static_cast<std::size_t>(p.pipeline),
+       fmt::format("model.recompute has {} entries: give one for all stages, or one for each of parallel.pipeline {}",
+                   modes, p.pipeline));
   need(config.train.objective != "lvm" || (p.pipeline == 1 && p.zero <= 1),
        "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
 }
@@ -330,6 +334,13 @@ void check_config(const TrainConfig& config) {
 void apply_process_options(const RunConfig& config) {
   set_log_level(parse_log_level(config.log_level));
   if (config.threads > 0) omp_set_num_threads(config.threads);
+}
+
+std::vector<Recompute> recompute_modes(const ModelConfig& config) {
+  if (config.recompute.empty()) return {Recompute::none};
+  std::vector<Recompute> modes;
+  for (const std::string& name : config.recompute) modes.push_back(parse_recompute(name));
+  return modes;
 }
 
 OptimizerOptions optimizer_options(const TrainConfig& config) {

@@ -19,6 +19,6 @@ Recompute parse_recompute(std::string_view name) {
 }
 
 std::string_view name_of(Recompute mode) { return names[static_cast<std::size_t>(mode)]; }
-std::vector<std::string_view> recompute_modes() { return {names.begin(), names.end()}; }
+std::vector<std::string_view> recompute_names() { return {names.begin(), names.end()}; }
 
 }  // namespace skymm

@@ -17,6 +17,6 @@ enum class Recompute : std::uint8_t { none, attention_mlp, full };
 // "none", "attention+mlp", "full". Throws Error that lists them.
 Recompute parse_recompute(std::string_view name);
 std::string_view name_of(Recompute mode);
-std::vector<std::string_view> recompute_modes();
+std::vector<std::string_view> recompute_names();
 
 }  // namespace skymm
