@@ -160,6 +160,7 @@ Variable recompute(const Segment& segment, std::vector<Variable> inputs) {
   // Where no input needs a gradient the weights' part has to walk itself.
   auto inner = std::make_shared<Graph>();
   inner->second_run_ = true;
+  inner->on_node(outer.node_hook_);
   auto walked = std::make_shared<bool>(false);
   const auto walk = [segment, inputs, inner, walked](const Tensor& dy) {
     *walked = true;

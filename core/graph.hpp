@@ -117,8 +117,8 @@ class Graph {
   // Called when this graph has added the last contribution to a trainable parameter's gradient.
   void on_complete(std::function<void(Parameter&)> hook) { hook_ = std::move(hook); }
 
-  // Called after each node of a walk, and of weight_gradients(): for who has something else under way meanwhile, such
-  // as messages.
+  // Called after each node of a walk, and of weight_gradients(), those of recomputed segments too: for who has
+  // something else under way meanwhile, such as messages. Set it before functions run.
   void on_node(std::function<void()> hook) { node_hook_ = std::move(hook); }
 
   // While it lives, functions leave no nodes.

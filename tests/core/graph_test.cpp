@@ -171,6 +171,8 @@ TEST(Graph, RecomputeOfConstantsStillTrainsWeights) {
 TEST(Graph, OnlyTheSecondRunOfASegmentHasNoUseForItsOutput) {
   Graph graph;
   std::vector<bool> read;
+  int nodes = 0;
+  graph.on_node([&] { ++nodes; });
   const Segment segment = [&](std::span<const Variable> in) {
     const Variable x = affine(in[0], nullptr, 2);
     read.push_back(x.graph().values_read());
@@ -183,6 +185,7 @@ TEST(Graph, OnlyTheSecondRunOfASegmentHasNoUseForItsOutput) {
   graph.backward(y, vector_of({1, 1}));
   EXPECT_THAT(read, ElementsAre(true, true, true, true, true, false));
   EXPECT_THAT(graph.gradient(x).to_vector(), ElementsAre(36, 36));
+  EXPECT_EQ(nodes, 5) << "two of the plain segment, the recomputed one, and the two in it";
 }
 
 TEST(Graph, AGradientOfAnotherShapeIsRefused) {
