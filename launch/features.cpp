@@ -28,8 +28,7 @@ FeatureInfo feature_info(const Dataset& dataset, const TrainConfig& config, cons
                       {"fit of pictures", name_of(images.fit)},
                       {"mean of pixels", fmt::format("{}", fmt::join(images.mean, " "))},
                       {"deviation of pixels", fmt::format("{}", fmt::join(images.std, " "))},
-                      {"data.fast_jpeg", config.data.fast_jpeg ? "true" : "false"},
-                      {"model.frozen_format", config.model.frozen_format}}};
+                      {"data.fast_jpeg", config.data.fast_jpeg ? "true" : "false"}}};
 }
 
 std::shared_ptr<const Features> open_features(const Dataset& dataset, const TrainConfig& config,
