@@ -24,6 +24,8 @@ Assembly assemble_vision(TrainConfig config) {
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
   const MultimodalConfig model = model_config(config, tokenizer->vocab_size());
   check(model.vision.has_value(), "model.vision is none: there is nothing to encode pictures with");
+  check(!model.trainable.vision,
+        "features of a ViT that trains change with every step; leave vision out of model.train");
   return assemble(config, tokenizer, {{0, first_block(model, BlockKind::resampler)}}, alone);
 }
 
