@@ -36,9 +36,13 @@ void describe_whole(Assembly& assembly, Communicator& pipeline) {
     }
   }
   assembly.table = trainable_table(entries);
-  Hash64 whole;
-  for (const auto& [name, hash] : frozen) whole.add_value(hash);  // which holds the name
+  Hash64 whole, vision;
+  for (const auto& [name, hash] : frozen) {  // which holds the name
+    whole.add_value(hash);
+    if (name.starts_with("vision_model.")) vision.add_value(hash);
+  }
   assembly.frozen_hash = whole.digest();
+  assembly.vision_hash = vision.digest();
 }
 
 MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretrained) {
@@ -53,6 +57,7 @@ MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretr
   const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
   model.recompute = recompute_modes(m).front();
+  model.features = config.data.features;
   if (!trains("lora")) model.lora.rank = 0;
   if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
   if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
@@ -73,8 +78,10 @@ PromptBuilder Assembly::prompts(const TrainConfig& config) const {
 
 Assembly assemble(const TrainConfig& config) {
   SingleCommunicator alone;
+  TrainConfig seeing = config;
+  seeing.data.features = false;
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
-  return assemble(config, tokenizer, {all_blocks(model_config(config, tokenizer->vocab_size()))}, alone);
+  return assemble(seeing, tokenizer, {all_blocks(model_config(seeing, tokenizer->vocab_size()))}, alone);
 }
 
 Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,

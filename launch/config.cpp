@@ -311,6 +311,7 @@ void check_config(const TrainConfig& config) {
        fmt::format("model.double_quantization is for model.frozen_format nf4; it is {}", model.frozen_format));
   if (train.objective == "lvm") {
     need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
+    need(!data.features, "train.objective lvm trains the vision model; leave data.features");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
     need(data.quarantine.empty() && train.spike_zscore == 0,
          "train.objective lvm knows neither data.quarantine nor train.spike_zscore");
@@ -324,6 +325,11 @@ void check_config(const TrainConfig& config) {
   need(train.objective != "text" || !sees, "train.objective text trains a decoder alone; set model.vision none");
   need(sees || (!contains(model.train, "vision") && !contains(model.train, "resampler")),
        "model.train has vision or resampler, but model.vision is none");
+  need(!data.features || sees, "data.features is for a model that sees, and model.vision is none");
+  need(!data.features || !contains(model.train, "vision"),
+       "data.features: features of a ViT that trains change with every step; leave vision out of model.train");
+  need(!data.features || !data.augment,
+       "data.features: pictures were encoded as they are, without augmentation; set data.augment false");
   need(!(contains(model.train, "lora") && contains(model.train, "decoder")),
        "model.train has both lora and decoder; LoRA adapts a frozen decoder, so choose one");
   need(model.resampler != "qwen" || !sees ||

@@ -62,6 +62,7 @@ struct DataConfig {
   std::string balance = "samples";
   std::string quarantine;
   bool augment = true, fast_jpeg = false;
+  bool features = false;
   int workers = 1;
 };
 

@@ -182,6 +182,11 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.quarantine; }},
       {"data.augment", "BOOL", "shift pictures and change their brightness a little",
        [](C& c) -> Field { return &c.data.augment; }},
+      {"data.features", "BOOL",
+       "read what the frozen ViT makes of each picture, which skymm data encode left beside every data set, in place "
+       "of "
+       "running it; needs data.augment false",
+       [](C& c) -> Field { return &c.data.features; }},
       {"data.fast_jpeg", "BOOL",
        "decode JPEGs at a half or less where that is large enough: faster, not quite the same",
        [](C& c) -> Field { return &c.data.fast_jpeg; }},

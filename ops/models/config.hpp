@@ -65,6 +65,7 @@ struct MultimodalConfig {
   std::optional<Quantization> quantization{};  // of frozen linear weights, ViT and decoder; none: as they compute
   Recompute recompute = Recompute::none;       // in the decoder's layers
   std::int64_t head_chunk_rows = 256;          // logits of so many rows exist at a time
+  bool features = false;  // batches bring what the frozen ViT makes of their pictures: its blocks hand that on
 };
 
 // By name; an Error lists the names.

@@ -161,6 +161,10 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
       flow.cost.backward_peak = tokens * number(2 * width + 2 * v.ffn) * e;
     }
   }
+  if (config.features) {  // they are handed on from block to block, and no weights are held
+    const double handed = number(counts.resampled * v.patches() * width) * e;
+    return {.frozen = parameters, .kept = index == 0 ? handed : 0, .output = handed};
+  }
   BlockCost cost = flow.cost;
   (trained ? cost.trained : cost.frozen) = parameters;
   const double plain = number(linear) * e;

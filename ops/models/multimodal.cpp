@@ -34,6 +34,7 @@ DecoderParts decoder_parts(const MultimodalConfig& config, const std::vector<Blo
                            .head = !indices_of(config, BlockKind::head, pieces).empty(),
                            .layers = indices_of(config, BlockKind::layer, pieces),
                            .quantization = config.trainable.decoder ? std::nullopt : config.quantization};
+  check(!config.features || !config.trainable.vision, "a ViT that trains cannot be left out for features made before");
   check(!config.decoder.tied || !config.trainable.decoder || parts.embedding == parts.head,
         "the decoder's head is its embedding table, and it trains: one rank must hold both. Give the first and the "
         "last piece to one rank, train without the decoder's own weights, or take a decoder with a head of its own");
@@ -102,6 +103,11 @@ Variable Multimodal::forward(BlockRange piece, Graph& graph, Variable x, const B
 }
 
 Variable Multimodal::see(BlockRange blocks, Graph& graph, const Variable& x, const Batch& batch) {
+  if (config_.features) {
+    if (blocks.begin > 0) return x;
+    check(batch.features.defined(), "the batch has rows for visual tokens, but no features");
+    return graph.constant(batch.features);
+  }
   if (batch.features.defined()) {
     check(blocks == vision_->blocks(), "a batch with features in place of pixels needs the whole ViT in one piece");
     return graph.constant(batch.features);
@@ -151,6 +157,7 @@ Tensor Multimodal::features(const Tensor& pixels) {
 }
 
 void Multimodal::freeze() {
+  if (config_.features) vision_.reset();  // was there to be known by its weights, and does nothing
   // A frozen ViT has no backward, so that one packed copy is enough for it.
   if (vision_ && !config_.trainable.vision) {
     vision_->freeze(config_.packing == Packing::none ? Packing::none : Packing::forward);

@@ -103,6 +103,31 @@ TEST(Models, CachedFeaturesAreAsGoodAsPixels) {
   EXPECT_TRUE(run(*model, batch) == from_pixels);
 }
 
+TEST(Models, AModelOfFeaturesNeedsNoVit) {
+  MultimodalConfig config = small_config();
+  const auto seeing = random_model(config);
+  Batch batch = batch_of(mixed);
+  const Result from_pixels = run(*seeing, batch);
+  batch.features = seeing->features(batch.pixels);
+  batch.pixels = Tensor();
+  config.features = true;
+  const auto model = random_model(config);
+  for (const NamedParameter& entry : all_parameters(*model)) EXPECT_FALSE(entry.name.starts_with("vision_model"));
+  EXPECT_TRUE(run(*model, batch) == from_pixels);
+  EXPECT_GT(run(*model, batch_of({{1, 5, false}})).loss, 0);
+  Graph graph;
+  Variable x;
+  for (std::int64_t block = 0; block < all_blocks(config).end; ++block) {  // as a pipeline cuts it
+    if (block > 0) {
+      EXPECT_EQ(x.value().shape(), boundary_shape(config, block, model->sizes(batch)));
+    }
+    x = model->run({block, block + 1}, graph, x, batch);
+  }
+  EXPECT_EQ(x.value().item(), from_pixels.loss);
+  config.trainable.vision = true;
+  EXPECT_THROW(Multimodal(config, DType::f32, cpu()), Error);
+}
+
 TEST(Models, ABatchWithoutLabelsCostsNothing) {
   const auto model = random_model(small_config());
   const Result none = run(*model, batch_of({}));
