@@ -104,6 +104,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   std::ranges::copy(config.model.weights, std::back_inserter(assembly.files));
   describe_whole(assembly, pipeline);
   assembly.model->freeze();
+  if (model.features) assembly.model->drop_vision();
   return assembly;
 }
 

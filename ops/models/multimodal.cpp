@@ -157,12 +157,16 @@ Tensor Multimodal::features(const Tensor& pixels) {
 }
 
 void Multimodal::freeze() {
-  if (config_.features) vision_.reset();  // was there to be known by its weights, and does nothing
   // A frozen ViT has no backward, so that one packed copy is enough for it.
   if (vision_ && !config_.trainable.vision) {
     vision_->freeze(config_.packing == Packing::none ? Packing::none : Packing::forward);
   }
   if (!config_.trainable.decoder) decoder_.freeze(config_.packing);
+}
+
+void Multimodal::drop_vision() {
+  check(config_.features, "the ViT is needed: batches bring pixels, not features");
+  vision_.reset();
 }
 
 void Multimodal::visit(const std::string& prefix, const ParameterVisitor& visitor) {

@@ -64,9 +64,10 @@ class Multimodal final : public Module {
   Variable embed(Graph& graph, const Batch& batch);          // [T, decoder width]: text and visual tokens
 
   // Brings frozen weights into the form that computes fastest. Once, after they were loaded; the values of those
-  // parameters are gone then (their shapes stay). So is the whole ViT where the config says that features come in place
-  // of pixels.
+  // parameters are gone then (their shapes stay).
   void freeze();
+  // Gives the ViT's memory back, where features come in place of pixels: it was there to be known by its weights.
+  void drop_vision();
   // Adds LoRA's terms to the frozen weights, for export or for faster answers; and the opposite.
   void merge_lora() { decoder_.merge_lora(true); }
   void unmerge_lora() { decoder_.merge_lora(false); }

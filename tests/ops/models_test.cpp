@@ -112,6 +112,8 @@ TEST(Models, AModelOfFeaturesNeedsNoVit) {
   batch.pixels = Tensor();
   config.features = true;
   const auto model = random_model(config);
+  model->drop_vision();
+  EXPECT_THROW(seeing->drop_vision(), Error);
   for (const NamedParameter& entry : all_parameters(*model)) EXPECT_FALSE(entry.name.starts_with("vision_model"));
   EXPECT_TRUE(run(*model, batch) == from_pixels);
   EXPECT_GT(run(*model, batch_of({{1, 5, false}})).loss, 0);
