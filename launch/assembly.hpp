@@ -18,6 +18,7 @@ struct Assembly {
   ImageSpec images;
   std::int64_t visual_tokens = 0;  // of one picture; 0 for a decoder alone
   std::uint64_t frozen_hash = 0;   // of all frozen weights of the model: a checkpoint belongs to them
+  std::uint64_t vision_hash = 0;   // of those of the ViT: features belong to them
   std::string table;               // trainable_table of the whole model
   std::vector<std::string> files;  // that weights were read from
   SharedWeights shared;            // what this rank has in common with others of its node
@@ -28,7 +29,8 @@ struct Assembly {
 // What config.model describes, with a vocabulary of so many tokens.
 MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary);
 
-// Loads config.model. A frozen weight that no file has, or has in another shape, is an Error that lists all such.
+// Loads config.model, with its ViT whatever data.features says. A frozen weight that no file has, or has in another
+// shape, is an Error that lists all such.
 Assembly assemble(const TrainConfig& config);
 // The same on each of `replicas`, which share frozen weights as config.run.share_frozen says. Collective.
 Assembly assemble(const TrainConfig& config, Communicator& replicas);

@@ -49,13 +49,11 @@ DecoderBlock& Decoder::block(std::int64_t i) {
   return *block;
 }
 
-Variable Decoder::layer(std::int64_t i, const Variable& x, const Context& context, Recompute policy) {
+Variable Decoder::layer(std::int64_t i, const Variable& x, const Context& context, Recompute mode) {
   const TraceSpan span("decoder layer");
-  DecoderBlock& block = this->block(i);
   Context own = context;
   own.layer = i;
-  if (policy == Recompute::none) return block.forward(x, own);
-  return recompute([&block, own](std::span<const Variable> inputs) { return block.forward(inputs[0], own); }, {x});
+  return block(i).forward(x, own, mode);
 }
 
 Variable Decoder::loss(const Variable& x, const Tensor& rows, const Tensor& label_ids, std::int64_t chunk_rows) {

@@ -34,6 +34,7 @@ DecoderParts decoder_parts(const MultimodalConfig& config, const std::vector<Blo
                            .head = !indices_of(config, BlockKind::head, pieces).empty(),
                            .layers = indices_of(config, BlockKind::layer, pieces),
                            .quantization = config.trainable.decoder ? std::nullopt : config.quantization};
+  check(!config.features || !config.trainable.vision, "a ViT that trains cannot be left out for features made before");
   check(!config.decoder.tied || !config.trainable.decoder || parts.embedding == parts.head,
         "the decoder's head is its embedding table, and it trains: one rank must hold both. Give the first and the "
         "last piece to one rank, train without the decoder's own weights, or take a decoder with a head of its own");
@@ -102,6 +103,11 @@ Variable Multimodal::forward(BlockRange piece, Graph& graph, Variable x, const B
 }
 
 Variable Multimodal::see(BlockRange blocks, Graph& graph, const Variable& x, const Batch& batch) {
+  if (config_.features) {
+    if (blocks.begin > 0) return x;
+    check(batch.features.defined(), "the batch has rows for visual tokens, but no features");
+    return graph.constant(batch.features);
+  }
   if (batch.features.defined()) {
     check(blocks == vision_->blocks(), "a batch with features in place of pixels needs the whole ViT in one piece");
     return graph.constant(batch.features);
@@ -164,6 +170,11 @@ void Multimodal::freeze(BlockRange blocks) {
   if (config_.trainable.decoder) return;
   decoder_.freeze(indices_of(config_, BlockKind::layer, blocks), config_.packing);
   if (indices_of(config_, BlockKind::head, blocks).size() > 0) decoder_.freeze_head(config_.packing);
+}
+
+void Multimodal::drop_vision() {
+  check(config_.features, "the ViT is needed: batches bring pixels, not features");
+  vision_.reset();
 }
 
 void Multimodal::visit(const std::string& prefix, const ParameterVisitor& visitor) {

@@ -23,6 +23,8 @@ struct PlanInput {
   int ranks_per_node = 1;    // that share frozen weights where they hold the same
   GridOrder order = GridOrder::pipeline_inside;
   std::vector<std::string> cuts;  // blocks where pieces begin (cut_at), for grids with as many; none: balanced
+  // Of each stage, for grids with as many, or one of all; none: as the model's config says.
+  std::vector<Recompute> recompute = {};
 };
 
 // The most bytes of a rank at once, by purpose (core/memory.hpp).
@@ -62,11 +64,15 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
 
 // Every grid of so many ranks with every schedule and ZeRO stage that differs there: those that fit first, the fastest
 // first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends. Throws Error where `cuts`
-// name no blocks, or fit no grid.
+// name no blocks, or fit no grid, and where no grid has as many stages as `recompute` names.
 std::vector<Plan> plan(const PlanInput& input);
+// The same grid, schedule and ZeRO stage, cut anew for stages that all recompute as `mode` says.
+Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode);
 
 // A line a plan, `most` at most.
 std::string plan_table(const std::vector<Plan>& plans, std::size_t most);
+// A line a way to recompute: what all stages would take if they did so.
+std::string recompute_table(const PlanInput& input, const Plan& plan);
 // A line a stage, MiB by purpose.
 std::string memory_table(const PlanInput& input, const Plan& plan);
 
