@@ -18,7 +18,7 @@ namespace skymm {
 namespace {
 
 // The ViT of the recipe and nothing else of its model.
-Assembly assemble_vision(TrainConfig config) {
+Assembly assemble_vision(TrainConfig config, Communicator& ranks) {
   config.data.features = false;
   SingleCommunicator alone;
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
@@ -26,7 +26,7 @@ Assembly assemble_vision(TrainConfig config) {
   check(model.vision.has_value(), "model.vision is none: there is nothing to encode pictures with");
   check(!model.trainable.vision,
         "features of a ViT that trains change with every step; leave vision out of model.train");
-  return assemble(config, tokenizer, {{0, first_block(model, BlockKind::resampler)}}, alone);
+  return assemble(config, tokenizer, {{0, first_block(model, BlockKind::resampler)}}, alone, ranks);
 }
 
 struct Decoded {
@@ -54,7 +54,7 @@ std::vector<Decoded> decode(const Dataset& dataset, std::int64_t begin, std::int
 class Encoder {
  public:
   Encoder(const TrainConfig& config, Communicator& ranks)
-      : config_(config), ranks_(ranks), assembly_(assemble_vision(config)) {}
+      : config_(config), ranks_(ranks), assembly_(assemble_vision(config, ranks)) {}
 
   void encode(const std::string& path) {
     const Dataset dataset(path);
