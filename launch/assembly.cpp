@@ -87,7 +87,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   assembly.images.fast_jpeg = config.data.fast_jpeg;
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   const PurposeScope purpose(Purpose::weights);
-  assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);
+  assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), device_of(config.run), pieces);
   load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
   for (const PretrainedPart& part : pretrained.parts) {
     for (const std::string& file : part.source->files()) assembly.files.push_back(file);

@@ -19,7 +19,7 @@ std::vector<BlockCost> expected_costs(const TrainConfig& config, const Multimoda
                           .images = images,
                           .resampled = images,
                           .mean_length = static_cast<double>(length)};
-  return block_costs(model, counts, compute_form(parse_dtype(config.model.dtype), cpu()));
+  return block_costs(model, counts, compute_form(parse_dtype(config.model.dtype), device_of(config.run)));
 }
 
 }  // namespace

@@ -7,8 +7,9 @@
 
 namespace skymm {
 
-// A line a purpose: the most that a rank had live at once, MiB, and which rank it was. Collective.
-std::string memory_table(Communicator& world);
+// A line a purpose: the most of its `device`'s memory that a rank had live at once, MiB, and which rank it was.
+// Collective.
+std::string memory_table(Communicator& world, Device& device = cpu());
 
 // The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0; collective.
 void write_trace(Communicator& world, const std::string& path);

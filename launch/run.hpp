@@ -5,6 +5,7 @@
 
 #include "launch/assembly.hpp"
 #include "launch/config.hpp"
+#include "launch/options.hpp"
 
 namespace skymm {
 
@@ -14,7 +15,12 @@ struct Run {
 };
 
 // Of the run directory `dir`: config.ini with trained.safetensors, or, while the run goes on, with its newest
-// checkpoint. Throws Error that says what is missing and which command makes it.
-Run open_run(const std::string& dir);
+// checkpoint. Throws Error that says what is missing and which command makes it. device: in place of the run's own
+// (run.device); "": that one.
+Run open_run(const std::string& dir, const std::string& device = "");
+
+// For commands that open a run.
+constexpr Flag device_flag = {
+    "device", "DEVICE", "what computes: cpu, cuda or emulated-cuda; without it the device that the run trained on"};
 
 }  // namespace skymm
