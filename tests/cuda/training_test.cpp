@@ -32,11 +32,18 @@ class DeviceTraining : public ::testing::Test {
   const std::string cuda_ = testing::cuda_device_name();
 };
 
-TEST_F(DeviceTraining, FollowsTheCpu) { testing::expect_same_training(train(cuda_), train("cpu"), 1e-5); }
+TEST_F(DeviceTraining, FollowsTheCpu) { testing::expect_same_training(train(cuda_), train("cpu")); }
 
+// Of more samples, so that bf16's rounding of single losses averages out; and with small steps, which do not magnify
+// it.
 TEST_F(DeviceTraining, FollowsTheCpuInBf16) {
   config_.model.dtype = "bf16";
-  EXPECT_LE(relative_error(losses_of(train(cuda_)), losses_of(train("cpu"))), 1e-3);
+  config_.train.global_batch = 12;
+  config_.train.micro_batch = 3;
+  config_.train.learning_rate = 2e-4F;
+  const std::string run = train(cuda_, cuda_, 2), reference = train("cpu", "cpu", 2);
+  EXPECT_EQ(losses_of(run).size(), 2U);
+  EXPECT_LE(relative_error(losses_of(run), losses_of(reference)), 1e-3);
 }
 
 TEST_F(DeviceTraining, FollowsTheCpuOnFrozenWeightsOfFewBits) {
@@ -46,7 +53,7 @@ TEST_F(DeviceTraining, FollowsTheCpuOnFrozenWeightsOfFewBits) {
     config_.model.double_quantization = config_.model.frozen_format == "nf4";
     const std::string name = format;
     const std::string on_cuda = train(name + "_cuda", cuda_, 1), on_cpu = train(name + "_cpu", "cpu", 1);
-    testing::expect_same_training(on_cuda, on_cpu, 1e-5);
+    testing::expect_same_training(on_cuda, on_cpu);
   }
 }
 
@@ -54,7 +61,7 @@ TEST_F(DeviceTraining, ACheckpointGoesFromOneDeviceToTheOther) {
   const std::string whole = train("whole", "cpu", 3);
   train("moved", cuda_, 1);
   train("moved", "cpu", 2);
-  testing::expect_same_training(train("moved", cuda_, 3), whole, 1e-5);
+  testing::expect_same_training(train("moved", cuda_, 3), whole);
 }
 
 TEST_F(DeviceTraining, ItsRunAnswersOnEitherDevice) {

@@ -95,7 +95,7 @@ class DeviceGrids : public ::testing::Test {
 
   void expect_same_as_on_cpu(const testing::GridCase& grid) {
     const std::string run = train(grid, testing::cuda_device_name()), reference = train(grid, "cpu");
-    if (ranks().rank() == 0) testing::expect_same_training(run, reference, 1e-5);
+    if (ranks().rank() == 0) testing::expect_same_training(run, reference);
   }
 
   std::unique_ptr<testing::TemporaryFolder> own_;
