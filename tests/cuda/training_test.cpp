@@ -24,7 +24,6 @@ class DeviceTraining : public ::testing::Test {
     Trainer(config_, one_).run();
     return config_.run.dir;
   }
-  std::string train(const std::string& device) { return train(device, device, 3); }
 
   testing::TemporaryFolder folder_;
   TrainConfig config_;
@@ -32,7 +31,9 @@ class DeviceTraining : public ::testing::Test {
   const std::string cuda_ = testing::cuda_device_name();
 };
 
-TEST_F(DeviceTraining, FollowsTheCpu) { testing::expect_same_training(train(cuda_), train("cpu")); }
+TEST_F(DeviceTraining, FollowsTheCpu) {
+  testing::expect_same_training(train("cuda", cuda_, 2), train("cpu", "cpu", 2));
+}
 
 // Of more samples, so that bf16's rounding of single losses averages out; and with small steps, which do not magnify
 // it.
@@ -41,7 +42,7 @@ TEST_F(DeviceTraining, FollowsTheCpuInBf16) {
   config_.train.global_batch = 12;
   config_.train.micro_batch = 3;
   config_.train.learning_rate = 2e-4F;
-  const std::string run = train(cuda_, cuda_, 2), reference = train("cpu", "cpu", 2);
+  const std::string run = train("cuda", cuda_, 2), reference = train("cpu", "cpu", 2);
   EXPECT_EQ(losses_of(run).size(), 2U);
   EXPECT_LE(relative_error(losses_of(run), losses_of(reference)), 1e-3);
 }
@@ -66,6 +67,7 @@ TEST_F(DeviceTraining, ACheckpointGoesFromOneDeviceToTheOther) {
 
 TEST_F(DeviceTraining, ItsRunAnswersOnEitherDevice) {
   const std::string dir = train("run", cuda_, 1);
+  write_file(dir + "/config.ini", to_ini(config_));
   const auto answer_on = [&](const std::string& device) {
     const skymm::Run run = open_run(dir, device);
     Sample sample{.id = "asked", .images = {testing::tiny_picture(3)}};
