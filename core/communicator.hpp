@@ -89,9 +89,9 @@ struct CommunicationCounts {
   CommunicationCounts operator-(const CommunicationCounts& earlier) const;  // what was done since
 };
 
-// Tensors are contiguous. Sums are added in the order of ranks, f32 and bf16 in f32 (f64 and i64 in their own type),
-// and are therefore the same on every rank and in every run. Every call checks its buffers, and throws Error that names
-// the call.
+// Tensors are contiguous, and those of a call on one device. Sums are added in the order of ranks, f32 and bf16 in f32
+// (f64 and i64 in their own type), so they are the same on every rank and in every run. Every call checks its buffers,
+// and throws Error that names the call.
 //
 // The calls with an i begin their work and return at once; their tensors belong to them until the handle is complete,
 // and all ranks begin collectives in the same order. The others wait, and give the same bits. A handle is tested and

@@ -22,6 +22,8 @@ class Device {
 
   virtual DeviceKind kind() const = 0;
   virtual std::string name() const = 0;
+  // True where the CPU stands in for it: what it computes counts, the time that it takes says nothing.
+  virtual bool is_emulated() const { return false; }
 
   // Memory straight from the device, aligned to 64 bytes; null when there is none left.
   virtual void* raw_allocate(std::size_t bytes) = 0;
@@ -31,7 +33,8 @@ class Device {
   virtual std::unique_ptr<Stream> make_stream() = 0;
   virtual Stream& default_stream() = 0;
 
-  // Each is enqueued on the current stream. Shapes must agree; strides and dtypes may differ.
+  // Each is enqueued on the current stream, over tensors of this device. Shapes must agree; strides and dtypes may
+  // differ.
   virtual void copy(const Tensor& from, Tensor to) = 0;          // to = from, converted to to's dtype
   virtual void fill(Tensor x, double value) = 0;                 // x = value
   virtual void add(const Tensor& x, Tensor y, float scale) = 0;  // y += scale x; f32, bf16 (summed in f32) and f64

@@ -15,6 +15,19 @@ std::array<std::int64_t, Shape::max_rank> row_major(const Shape& shape) {
   return strides;
 }
 
+// Contiguous `to` = from, of the same shape and dtype but on another device. A third device's bytes go by the CPU.
+void transfer(const Tensor& from, const Tensor& to) {
+  const Tensor source = from.contiguous();
+  current_stream(cpu()).synchronize();  // host memory is read or written at once: queued work may still be using it
+  if (&from.device() == &cpu()) {
+    to.device().from_host(source.raw(), to);
+  } else if (&to.device() == &cpu()) {
+    from.device().to_host(source, to.raw());
+  } else {
+    transfer(source.to(cpu()), to);
+  }
+}
+
 }  // namespace
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device& device) {
@@ -106,12 +119,17 @@ Tensor Tensor::to(DType dtype) const {
 
 Tensor Tensor::to(Device& target) const {
   if (&target == &device()) return *this;
-  const Tensor source = contiguous();
-  std::vector<char> host(source.bytes());
-  device().to_host(source, host.data());
   Tensor x = empty(shape_, dtype_, target);
-  target.from_host(host.data(), x);
+  transfer(*this, x);
   return x;
+}
+
+void Tensor::copy_from(const Tensor& from) const {
+  if (&from.device() == &device()) return device().copy(from, *this);
+  check(from.shape() == shape_, "cannot copy a tensor of shape {} to {}", from.shape().str(), shape_.str());
+  const Tensor converted = from.to(dtype_);
+  if (is_contiguous()) return transfer(converted, *this);
+  device().copy(converted.to(device()), *this);
 }
 
 template <class T>

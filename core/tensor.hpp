@@ -71,11 +71,11 @@ class Tensor {
   Tensor clone() const;       // contiguous, own storage
   Tensor contiguous() const;  // itself where it is already
   Tensor to(DType dtype) const;
-  Tensor to(Device& device) const;
+  Tensor to(Device& device) const;  // itself where it is already
   Tensor empty_like() const { return empty(shape_, dtype_, device()); }
 
   // In place.
-  void copy_from(const Tensor& from) const { device().copy(from, *this); }
+  void copy_from(const Tensor& from) const;  // converted; waits for `from` where that is on another device
   void fill(double value) const { device().fill(*this, value); }
   void add(const Tensor& x, float scale = 1.0F) const { device().add(x, *this, scale); }  // this += scale x
 

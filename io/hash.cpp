@@ -34,15 +34,9 @@ const unsigned char* stripes(std::uint64_t* lanes, const unsigned char* p, std::
 
 // The elements of `x` in row-major order.
 void add_elements(Hash64& hash, const Tensor& x) {
-  const Tensor plain = x.contiguous();
-  if (plain.device().kind() == DeviceKind::cpu) {
-    current_stream(plain.device()).synchronize();
-    hash.add(plain.raw(), plain.bytes());
-    return;
-  }
-  std::vector<char> host(plain.bytes());
-  plain.device().to_host(plain, host.data());
-  hash.add(host.data(), host.size());
+  const Tensor plain = x.contiguous().to(cpu());
+  current_stream(cpu()).synchronize();
+  hash.add(plain.raw(), plain.bytes());
 }
 
 }  // namespace

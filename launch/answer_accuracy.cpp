@@ -57,10 +57,10 @@ AnswerTable answer_accuracy(Multimodal& model, const PromptBuilder& prompts, con
         host.pixels.insert(host.pixels.end(), pixels.begin(), pixels.end());
       }
     }
-    const Batch batch = to_batch(host, images.size, model.dtype(), 0, 0, false);
+    const Batch batch = to_batch(host, images.size, model.dtype(), 0, 0, false).to(model.device());
     Graph graph(Graph::Mode::inference);
     const Tensor logits = model.logits(graph, batch, batch.label_rows);
-    const Tensor best = Tensor::empty({logits.dim(0)}, DType::i32);
+    const Tensor best = Tensor::empty({logits.dim(0)}, DType::i32, logits.device());
     kernels(logits).argmax(logits, best);
     const std::vector<std::int32_t> predicted = best.to_vector<std::int32_t>();
     std::size_t at = 0;

@@ -100,7 +100,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   assembly.images.fast_jpeg = config.data.fast_jpeg;
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   const PurposeScope purpose(Purpose::weights);
-  assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);
+  assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), device_of(config.run), pieces);
   const WeightLoader weights(pretrained.parts, config.model.weights, config.run.seed);
   const LoadedModel loaded = load_and_freeze(*assembly.model, weights, replicas, config.run.share_frozen == "auto");
   assembly.shared = loaded.shared;

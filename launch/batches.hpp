@@ -1,4 +1,4 @@
-// From host micro-batches to the tensors that a model takes.
+// From host micro-batches to the tensors that a model takes; on the CPU, for Batch::to to bring to the model's device.
 #pragma once
 
 #include "io/batch.hpp"

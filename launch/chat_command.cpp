@@ -25,6 +25,7 @@ constexpr const char* conversation_help =
 const std::vector<Flag>& chat_flags() {
   static const std::vector<Flag> table = {
       {"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"},
+      device_flag,
       {"image", "PATH", "picture to talk about: PNG, JPEG or WebP"},
       {"ask", "TEXT", "one question; its answer is printed and the command ends"},
       {"max-tokens", "N", "longest answer, default 64"},
@@ -67,8 +68,11 @@ class Speaker {
 
 class Chat {
  public:
-  Chat(const std::string& dir, GenerationOptions options)
-      : dir_(dir), run_(open_run(dir)), prompts_(run_.assembly.prompts(run_.config)), options_(std::move(options)) {
+  Chat(const std::string& dir, const std::string& device, GenerationOptions options)
+      : dir_(dir),
+        run_(open_run(dir, device)),
+        prompts_(run_.assembly.prompts(run_.config)),
+        options_(std::move(options)) {
     apply_process_options(run_.config.run);
   }
 
@@ -206,7 +210,7 @@ int chat_command(const std::vector<std::string>& arguments, std::istream& in, st
   if (question != nullptr && is_blank(*question)) fail_usage("--ask is empty; give a question");
   const GenerationOptions options = generation_options(given);
   check(world()->size() == 1, "skymm chat runs as one process; start it without mpirun");
-  Chat chat(dir, options);
+  Chat chat(dir, given.text("device"), options);
   if (given.find("image") != nullptr) chat.show(given.required("image"));
   if (question != nullptr) {
     chat.ask(*question, out);

@@ -153,8 +153,7 @@ void Checkpointer::copy() {
     const Optimizer::State& state = optimizer_.states()[piece.state];
     std::int64_t at = piece.staged;
     for (const Tensor* array : {&state.master, &state.m, &state.v}) {
-      staging_.slice(0, at, at + piece.size)
-          .copy_from(array->slice(0, piece.begin, piece.begin + piece.size).to(cpu()));
+      staging_.slice(0, at, at + piece.size).copy_from(array->slice(0, piece.begin, piece.begin + piece.size));
       at += piece.size;
     }
   }

@@ -14,6 +14,8 @@
 #include "launch/config_table.hpp"
 #include "launch/pretrained.hpp"
 #include "launch/stop_request.hpp"
+#include "ops/kernels/kernels.hpp"
+#include "parallel/job.hpp"
 #include "parallel/learning_rate.hpp"
 #include "parallel/pipeline/schedule.hpp"
 
@@ -184,7 +186,7 @@ void read_recipe(TrainConfig& config, const std::string& path) {
 }
 
 std::vector<Flag> command_line_flags() {
-  std::vector<Flag> flags{{"config", "FILE", "a recipe"}};
+  std::vector<Flag> flags{{"config", "FILE", "a recipe"}, {"device", "DEVICE", "short for --run.device"}};
   for (const Option& option : config_options()) flags.push_back({option.name, option.value, option.help});
   return flags;
 }
@@ -237,7 +239,7 @@ std::optional<TrainConfig> parse_config(const std::vector<std::string>& argument
     if (name == "config") read_recipe(config, value);
   }
   for (const auto& [name, value] : given.named) {
-    if (name != "config") set_option(config, name, value, "--");
+    if (name != "config") set_option(config, name == "device" ? "run.device" : name, value, "--");
   }
   check_config(config);
   return config;
@@ -310,6 +312,7 @@ void check_config(const TrainConfig& config) {
   need(!model.double_quantization || model.frozen_format == "nf4",
        fmt::format("model.double_quantization is for model.frozen_format nf4; it is {}", model.frozen_format));
   if (train.objective == "lvm") {
+    need(run.device == "cpu", fmt::format("train.objective lvm trains on the cpu alone; run.device is {}", run.device));
     need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
     need(!data.features, "train.objective lvm trains the vision model; leave data.features");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
@@ -348,6 +351,8 @@ std::vector<Recompute> recompute_modes(const ModelConfig& config) {
   for (const std::string& name : config.recompute) modes.push_back(parse_recompute(name));
   return modes;
 }
+
+Device& device_of(const RunConfig& config) { return open_device(config.device, read_job().local_rank); }
 
 OptimizerOptions optimizer_options(const TrainConfig& config) {
   const TrainingConfig& t = config.train;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.hpp"
 #include "launch/options.hpp"
 #include "ops/layers/recompute.hpp"
 #include "parallel/zero/optimizer.hpp"
@@ -28,6 +29,7 @@ struct RunConfig {
   std::string dir = "runs/run";
   std::uint64_t seed = 1;
   int threads = 0;                       // 0: as OMP_NUM_THREADS says, else all cores
+  std::string device = "cpu";            // as open_device (ops/kernels) names them
   std::string resume = "auto";           // auto, none, or a checkpoint
   std::string save_before_end = "auto";  // auto, none, or minutes
   std::string log_level = "info";
@@ -121,6 +123,10 @@ void apply_process_options(const RunConfig& config);
 
 // model.recompute: one of all stages, or one a stage.
 std::vector<Recompute> recompute_modes(const ModelConfig& config);
+// The device of run.device; of a host's GPUs, each of its ranks has its own. Throws Error where this build or this
+// machine has none.
+Device& device_of(const RunConfig& config);
+
 OptimizerOptions optimizer_options(const TrainConfig& config);
 float learning_rate(const TrainConfig& config, std::int64_t step);  // of the step, counted from 0
 

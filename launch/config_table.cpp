@@ -40,6 +40,15 @@ const std::vector<Option>& config_options() {
        "compute threads of a rank; 0: as OMP_NUM_THREADS says, else all cores",
        [](C& c) -> Field { return &c.run.threads; },
        {0, 4096}},
+      {"run.device",
+       "DEVICE",
+       "what computes: cuda, a GPU for each rank, where the program was built for it; emulated-cuda, CUDA's kernels on "
+       "the CPU, for tests of them: very slow. --device is short for it",
+       [](C& c) -> Field { return &c.run.device; },
+       {},
+       [] {
+         return Names{"cpu", "cuda", "emulated-cuda"};
+       }},
       {"run.resume", "auto|none|FILE",
        "auto: go on from the newest whole checkpoint of the run directory, if there is "
        "one; none: start anew; or the checkpoint to start from",

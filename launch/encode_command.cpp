@@ -123,7 +123,9 @@ class Encoder {
     }
     if (numbers.empty()) return std::ssize(pictures);
     const Tensor values =
-        assembly_.model->features(to_pixels(pixels, assembly_.images.size, assembly_.model->dtype())).to(cpu());
+        assembly_.model
+            ->features(to_pixels(pixels, assembly_.images.size, assembly_.model->dtype()).to(assembly_.model->device()))
+            .to(cpu());
     current_stream(cpu()).synchronize();
     const auto bytes = static_cast<std::size_t>(features.info().picture_bytes());
     for (std::size_t i = 0; i < numbers.size(); ++i) {

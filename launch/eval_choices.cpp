@@ -47,7 +47,7 @@ int eval_mmbench(const Arguments& arguments) {
   const auto size = static_cast<std::size_t>(ranks->size()), rank = static_cast<std::size_t>(ranks->rank());
   const std::vector<MmbenchQuestion> questions =
       read_mmbench_table(data, [&](std::size_t i) { return i % size == rank; });
-  Run run = open_to_evaluate(dir, true, *ranks);
+  Run run = open_to_evaluate(arguments, true, *ranks);
   const std::vector<std::string> answers =
       shared_answers(run, *ranks,
                      {.count = questions.size(),
@@ -104,7 +104,7 @@ int eval_pope(const Arguments& arguments) {
   const auto limit = static_cast<std::size_t>(arguments.get("limit", parse_count, std::int64_t{0}));
   const std::unique_ptr<Communicator> ranks = world();
   std::vector<PopeSplit> splits = read_pope_splits(data);
-  Run run = open_to_evaluate(dir, true, *ranks);
+  Run run = open_to_evaluate(arguments, true, *ranks);
   std::vector<PopeScore> scores;
   json figures = {{"run", dir}, {"data", data}, {"after", after}, {"splits", json::array()}}, all = json::array();
   for (PopeSplit& split : splits) {
@@ -139,6 +139,7 @@ int mmbench_command(const std::vector<std::string>& words) {
       "a judge: a letter alone, \"answer is X\", or the one option's text. The answers go to RUN/eval/mmbench.tsv.\n\n"
       "  skymm eval mmbench --run runs/stage2 --data mmbench_dev_20230712.tsv\n",
       {run_flag,
+       device_flag,
        {"data", "FILE", "MMBench's TSV with pictures in base64 and answers: the dev split"},
        {"after", "TEXT", "put behind each question, such as \"Answer with the option's letter.\"; default none"},
        {"tokens", "N", "of an answer at most; default 16"}},
@@ -152,6 +153,7 @@ int pope_command(const std::vector<std::string>& words) {
       "Asks POPE's yes/no questions about objects, which measure hallucination. Yes is the positive answer.\n\n"
       "  skymm eval pope --run runs/stage2 --data pope/coco --images val2014\n",
       {run_flag,
+       device_flag,
        {"data", "PATH", "one of POPE's files, or a folder with those of random, popular and adversarial"},
        {"images", "DIR", "folder of the pictures"},
        {"after", "TEXT", "put behind each question, such as \"Please answer yes or no.\"; default none"},

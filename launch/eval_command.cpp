@@ -97,6 +97,7 @@ int eval_mme(const Arguments& arguments) {
   if (!given("run") && !given("data")) {
     if (!given("results")) fail_usage("skymm eval mme needs --run and --data, or --results; --help shows how");
     if (given("limit")) fail_usage("--limit goes with --run: existing result files are scored whole");
+    if (given("device")) fail_usage("--device goes with --run: scoring result files needs none");
     const std::unique_ptr<Communicator> ranks = world();
     return ranks->rank() == 0 ? score_result_files(arguments.required("results")) : 0;
   }
@@ -112,7 +113,7 @@ int eval_mme(const Arguments& arguments) {
     }
     sets.emplace_back(set.language, std::move(tasks));
   }
-  Run run = open_to_evaluate(dir, true, *ranks);
+  Run run = open_to_evaluate(arguments, true, *ranks);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (auto& [language, tasks] : sets) {
     const std::vector<std::vector<MmeResult>> results = answer_mme(run, *ranks, tasks);
@@ -205,7 +206,7 @@ int eval_scenes(const Arguments& arguments) {
   const std::string dir = arguments.required("run");
   const std::int64_t scenes = arguments.get("scenes", parse_positive, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
-  Run run = open_to_evaluate(dir, false, *ranks);
+  Run run = open_to_evaluate(arguments, false, *ranks);
   const std::vector<Sample> mine = share_of(held_out_scene_texts(static_cast<int>(scenes), turns, seed), *ranks);
   report_answers(run, *ranks, mine, dir, "scenes", {{"run", dir}, {"scenes", scenes}});
   return 0;
@@ -232,7 +233,7 @@ int eval_answers(const Arguments& arguments) {
                      skip = arguments.get("skip", parse_count, std::int64_t{0});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, skip, limit, *ranks);
-  Run run = open_to_evaluate(dir, has_pictures(mine), *ranks);
+  Run run = open_to_evaluate(arguments, has_pictures(mine), *ranks);
   report_answers(run, *ranks, mine, dir, "answers", {{"run", dir}, {"data", data}, {"skip", skip}, {"limit", limit}});
   return 0;
 }
@@ -244,7 +245,7 @@ int eval_names(const Arguments& arguments) {
   const std::int64_t limit = arguments.get("limit", parse_count, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, 0, limit, *ranks);
-  Run run = open_to_evaluate(dir, true, *ranks);
+  Run run = open_to_evaluate(arguments, true, *ranks);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (const Language language : languages) {
     const CaptionNames own = caption_names(run, mine, language);
@@ -283,6 +284,7 @@ int mme_command(const Words& words) {
       "  mpirun -n 2 skymm eval mme --run runs/stage2 --data MME_Benchmark\n"
       "  skymm eval mme --results runs/stage2/eval/mme\n",
       {run_flag,
+       device_flag,
        {"data", "DIR", "MME folder (a folder a task), or a folder that has such folders named en and zh"},
        {"results", "DIR",
         "with --run: where result files go, default RUN/eval/mme; alone: the result files to score, <task>.txt, or "
@@ -298,7 +300,7 @@ int scenes_command(const Words& words) {
       "Ten questions about each description of a scene whose layout no training scene has, in English and Chinese.\n"
       "An answer is right if every token of it is predicted.\n\n"
       "  skymm eval scenes --run runs/decoder --scenes 500\n",
-      {run_flag, {"scenes", "N", "in each language; default 200"}}, words, eval_scenes);
+      {run_flag, device_flag, {"scenes", "N", "in each language; default 200"}}, words, eval_scenes);
 }
 
 int answers_command(const Words& words) {
@@ -307,6 +309,7 @@ int answers_command(const Words& words) {
                   "An answer is right if every token of it is predicted, given the true answers before it.\n\n"
                   "  skymm eval answers --run runs/stage2 --data data/picturebook/heldout.h5 --limit 1000\n",
                   {run_flag,
+                   device_flag,
                    {"data", "FILE", "data set with questions and answers"},
                    {"limit", "N", "samples; 0: all; default 500"},
                    {"skip", "N", "samples at the start of the file that are left out; default 0"}},
@@ -320,6 +323,7 @@ int names_command(const Words& words) {
                   "share of the named that are there, recall that of the present that are named.\n\n"
                   "  skymm eval names --run runs/stage1 --data data/picturebook/validation.h5\n",
                   {run_flag,
+                   device_flag,
                    {"data", "FILE", "data set with one caption a picture"},
                    {"limit", "N", "samples; 0: all; default 200"}},
                   words, eval_names);

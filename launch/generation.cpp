@@ -91,7 +91,8 @@ class Answering {
   // Of every prompt's pictures, prompt by prompt; each distinct one went through the ViT once.
   Tensor picture_features() const {
     if (pictures_.size() == 0) return {};
-    const Tensor all = model_.features(to_pixels(pictures_.pixels(), images_.size, model_.dtype()));
+    const Tensor pixels = to_pixels(pictures_.pixels(), images_.size, model_.dtype());
+    const Tensor all = model_.features(pixels.to(model_.device()));
     const std::int64_t patches = all.dim(0) / pictures_.size();
     std::vector<std::int32_t> rows;
     for (const Sequence& sequence : sequences_) {
@@ -130,7 +131,7 @@ class Answering {
     std::vector<std::int64_t> counts;
     const MicroBatch host = pending(counts);
     cache.extend(counts);
-    Batch batch = to_batch(host, images_.size, model_.dtype(), 0, 0, false);
+    Batch batch = to_batch(host, images_.size, model_.dtype(), 0, 0, false).to(model_.device());
     batch.positions = cache.positions();
     batch.features = features;
     batch.cache = &cache;

@@ -19,7 +19,7 @@ StageCosts expected_costs(const TrainConfig& config, const MultimodalConfig& mod
                           .images = images,
                           .resampled = images,
                           .mean_length = static_cast<double>(length)};
-  const ComputeForm form = compute_form(parse_dtype(config.model.dtype), cpu());
+  const ComputeForm form = compute_form(parse_dtype(config.model.dtype), device_of(config.run));
   return {model, counts, form, recompute_modes(config.model)};
 }
 

@@ -140,6 +140,11 @@ const std::string* Arguments::find(std::string_view name) const {
   return found == named.end() ? nullptr : &found->second;
 }
 
+std::string Arguments::text(std::string_view name) const {
+  const std::string* value = find(name);
+  return value == nullptr ? "" : *value;
+}
+
 std::string Arguments::required(std::string_view name) const {
   const std::string* value = find(name);
   if (value == nullptr || value->empty()) fail_usage("{} needs --{}; --help shows how", command, name);

@@ -57,6 +57,8 @@ struct Arguments {
   // The value as parsed by one of the functions above, `otherwise` where absent. Throws UsageError naming the option.
   template <class T, class Parse>
   T get(std::string_view name, Parse parse, T otherwise) const;
+  // The value; "" where absent.
+  std::string text(std::string_view name) const;
   // The value of what must be there. Throws UsageError where it is absent or empty.
   std::string required(std::string_view name) const;
 };

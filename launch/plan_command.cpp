@@ -155,7 +155,12 @@ int plan_recipe(const Arguments& given) {
   PlanInput input;
   input.model = model_config(config, vocabulary_of(config));
   const DType dtype = parse_dtype(config.model.dtype);
-  input.form = compute_form(dtype, cpu());
+  // CUDA's kernels take weights as they are; who plans for a GPU need not have one.
+  const bool on_cpu = config.run.device == "cpu";
+  if (!on_cpu && given.find("gflops") == nullptr) {
+    fail_usage("run.device is {}, whose speed this command does not measure; give it by --gflops", config.run.device);
+  }
+  input.form = on_cpu ? compute_form(dtype, cpu()) : ComputeForm{.dtype = dtype, .packed_copies = 1};
   input.micro_batch = micro_batch_of(given, config, input.model);
   input.micro_batches = micro_batches_of(config, 1);
   input.uneven = config.parallel.uneven == "deal";

@@ -12,10 +12,10 @@
 
 namespace skymm {
 
-std::string memory_table(Communicator& world, const SharedWeights& shared) {
+std::string memory_table(Communicator& world, const SharedWeights& shared, Device& device) {
   constexpr int rows = purpose_count + 3;  // behind the purposes: all together, shared bytes and by how many ranks
   std::vector<double> peaks;
-  const CachingAllocator& memory = cpu().allocator();
+  const CachingAllocator& memory = device.allocator();
   for (int p = 0; p < purpose_count; ++p)
     peaks.push_back(static_cast<double>(memory.use(static_cast<Purpose>(p)).peak));
   peaks.push_back(static_cast<double>(memory.total().peak));

@@ -8,9 +8,9 @@
 
 namespace skymm {
 
-// A line a purpose: the most that a rank had live at once, MiB, and which rank it was; then what ranks of one node
-// share, which is in no other line. Collective.
-std::string memory_table(Communicator& world, const SharedWeights& shared = {});
+// A line a purpose: the most of its `device`'s memory that a rank had live at once, MiB, and which rank it was; then
+// what ranks of one node share, which is in no other line. Collective.
+std::string memory_table(Communicator& world, const SharedWeights& shared = {}, Device& device = cpu());
 
 // The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0; collective.
 void write_trace(Communicator& world, const std::string& path);

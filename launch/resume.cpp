@@ -87,8 +87,7 @@ void copy_states(const std::vector<Tensor>& read, const std::vector<Optimizer::S
   for (std::size_t i = 0; i < states.size(); ++i) {
     const Tensor* parts[] = {&states[i].master, &states[i].m, &states[i].v};
     for (int array = 0; array < 3; ++array) {
-      const Tensor values = read[i].slice(0, array, array + 1).view({states[i].slice.size()});
-      parts[array]->copy_from(values.to(parts[array]->device()));
+      parts[array]->copy_from(read[i].slice(0, array, array + 1).view({states[i].slice.size()}));
     }
   }
 }

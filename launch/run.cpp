@@ -22,17 +22,19 @@ void load_newest_checkpoint(Module& model, const std::string& dir) {
 
 }  // namespace
 
-Run open_run(const std::string& dir) {
+Run open_run(const std::string& dir, const std::string& device) {
   SingleCommunicator alone;
-  return open_run(dir, alone);
+  return open_run(dir, alone, device);
 }
 
-Run open_run(const std::string& dir, Communicator& replicas) {
+Run open_run(const std::string& dir, Communicator& replicas, const std::string& device) {
   const std::string config = dir + "/config.ini", trained = dir + "/trained.safetensors";
   check(std::filesystem::exists(config), "{} is no run directory: it has no config.ini; skymm train makes one", dir);
   const bool finished = std::filesystem::exists(trained);
   Run run;
-  run.config = *parse_config({"--config", config});
+  std::vector<std::string> options{"--config", config};
+  if (!device.empty()) options.insert(options.end(), {"--device", device});
+  run.config = *parse_config(options);
   if (finished) run.config.model.weights.push_back(trained);
   run.assembly = assemble(run.config, replicas);
   if (!finished) load_newest_checkpoint(*run.assembly.model, dir);

@@ -135,6 +135,7 @@ StepData StepLoader::next() {
     data.waited_seconds = loader_->waited_seconds() - waited_before;
   }
   data.batches = share_batches(pipeline_, std::move(data.batches));
+  for (Batch& batch : data.batches) batch = batch.to(model_.device());
   return data;
 }
 

@@ -35,6 +35,7 @@ int train_command(const std::vector<std::string>& arguments) {
   const std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
   apply_process_options(config->run);
+  Device& device = device_of(config->run);
   set_check_collectives(config->parallel.check_collectives);
   set_watchdog_limit(config->parallel.watchdog_seconds);
   set_stacks_folder(config->run.dir);
@@ -44,7 +45,8 @@ int train_command(const std::vector<std::string>& arguments) {
     write_file(config->run.dir + "/config.ini", to_ini(*config));
     append_start(config->run.dir, this_start(ranks->size()));
   }
-  log::info("{}; config in {}/config.ini", describe(job), config->run.dir);
+  log::info("{}; on {}; config in {}/config.ini", describe(job), device.name(), config->run.dir);
+  if (device.is_emulated()) log::warn("CUDA's kernels run emulated on the CPU, to test them: this is very slow");
   RunEnd end = RunEnd::done;
   if (config->train.objective == "lvm") {
     train_lvm(*config, *ranks);

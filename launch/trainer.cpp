@@ -63,8 +63,10 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
   executor_ = std::make_unique<Executor>(*assembly_.model, layout_.pieces, grid_.pipeline(), *optimizer_,
                                          ExecutorOptions{config_.parallel.overlap});
   world_.barrier();  // ranks that share a machine measure together what each of them gets
-  const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype())})[0];
-  log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
+  const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype(), 0, assembly_.model->device())})[0];
+  if (peak > 0) {
+    log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
+  }
   log_ = std::make_unique<RunLog>(config_, world_.rank() == 0, peak);
   if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", assembly_.table);
 }
@@ -126,7 +128,9 @@ RunEnd Trainer::run() {
   }
   checkpointer_->finish();
   export_trained();
-  log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared));
+  Device& device = assembly_.model->device();
+  log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared, device));
+  if (&device != &cpu()) log::info("and of the host, MiB\n{}", memory_table(world_));
   return RunEnd::done;
 }
 

@@ -1,25 +1,23 @@
 #include "parallel/checked_communicator.hpp"
 
 #include <algorithm>
-#include <cstring>
 
-#include "core/device.hpp"
 #include "core/error.hpp"
-#include "core/stream.hpp"
 #include "parallel/status_board.hpp"
 
 namespace skymm {
 namespace {
 
-// What every call demands of a buffer. Waits for the stream, so that the buffer holds what was computed for it, and
-// nobody reads what is about to be overwritten.
+// What every call demands of a buffer.
 void check_buffer(const Tensor& x, CallKind kind, const char* tensor) {
   check(x.defined(), "{}: tensor {} is undefined", name_of(kind), tensor);
-  check(x.device().kind() == DeviceKind::cpu, "{}: tensor {} is on {}; MPI takes tensors on the CPU", name_of(kind),
-        tensor, x.device().name());
   check(x.is_contiguous(), "{}: tensor {} {} is not contiguous; pass x.contiguous()", name_of(kind), tensor,
         x.shape().str());
-  current_stream(x.device()).synchronize();
+}
+
+void check_one_device(const Tensor& x, const Tensor& y, CallKind kind) {
+  check(&x.device() == &y.device(), "{}: a tensor is on {}, the other on {}; move them to one device", name_of(kind),
+        x.device().name(), y.device().name());
 }
 
 void check_summable(const Tensor& x, CallKind kind) {
@@ -30,6 +28,7 @@ void check_summable(const Tensor& x, CallKind kind) {
 
 // whole holds one part for each rank.
 void check_parts(const Tensor& whole, const Tensor& part, int size, CallKind kind) {
+  check_one_device(whole, part, kind);
   check(whole.dtype() == part.dtype(), "{}: the whole is {} but the shard is {}", name_of(kind), name_of(whole.dtype()),
         name_of(part.dtype()));
   check(whole.numel() == part.numel() * size,
@@ -109,6 +108,7 @@ Handle CheckedCommunicator::iall_gather(const Tensor& shard, Tensor x) {
 Handle CheckedCommunicator::iall_to_all(const Tensor& x, Tensor y) {
   check_buffer(x, CallKind::all_to_all, "x");
   check_buffer(y, CallKind::all_to_all, "y");
+  check_one_device(x, y, CallKind::all_to_all);
   check(x.dtype() == y.dtype() && x.numel() == y.numel(), "all_to_all: x is {} {} but y is {} {}", name_of(x.dtype()),
         x.shape().str(), name_of(y.dtype()), y.shape().str());
   check(x.numel() % size_ == 0, "all_to_all: {} elements do not divide among {} ranks", x.numel(), size_);
@@ -127,7 +127,7 @@ std::unique_ptr<Communicator> CheckedCommunicator::split(int color, int key, con
 // ---- one rank ------------------------------------------------------------------------------------------------------
 
 Handle SingleCommunicator::begin(const Call& call, const Tensor& from, const Tensor& to) {
-  if (from.defined() && from.raw() != to.raw()) std::memmove(to.raw(), from.raw(), from.bytes());
+  if (from.defined() && from.raw() != to.raw()) to.view({to.numel()}).copy_from(from.view({from.numel()}));
   ledger().complete(call, 0, 0);
   return {};
 }

@@ -34,6 +34,7 @@ class CheckedCommunicator : public Communicator {
 
  private:
   // from: what this rank gives, to: what it gets; the same tensor where a call works in place; undefined for a barrier.
+  // Both are on one device, and what computes or reads them may still be enqueued on its current stream.
   virtual Handle begin(const Call& call, const Tensor& from, const Tensor& to) = 0;
   virtual std::unique_ptr<Communicator> divide(const Call& call, int color, int key, const std::string& name) = 0;
 
@@ -54,7 +55,7 @@ class SingleCommunicator final : public CheckedCommunicator {
   void poll() override {}
 
  private:
-  Handle begin(const Call& call, const Tensor& from, const Tensor& to) override;  // copies; complete at once
+  Handle begin(const Call& call, const Tensor& from, const Tensor& to) override;  // enqueues a copy
   std::unique_ptr<Communicator> divide(const Call& call, int color, int key, const std::string& name) override;
 };
 

@@ -5,6 +5,23 @@
 #include "parallel/mpi_operation.hpp"
 
 namespace skymm {
+namespace {
+
+bool gives(const Call& call, int rank) {
+  return call.kind != CallKind::recv && (call.kind != CallKind::broadcast || call.peer == rank);
+}
+bool gets(const Call& call, int rank) {
+  return call.kind != CallKind::send && (call.kind != CallKind::broadcast || call.peer != rank);
+}
+
+// The tensor itself where it is the host's, else memory of the host for it, with its elements if they are `needed`.
+Tensor on_host(const Tensor& x, bool needed) {
+  if (!x.defined() || &x.device() == &cpu()) return x;
+  const PurposeScope purpose(Purpose::communication);
+  return needed ? x.to(cpu()) : Tensor::empty(x.shape(), x.dtype());
+}
+
+}  // namespace
 
 MpiCommunicator::MpiCommunicator(MPI_Comm comm, const std::string& name)
     : MpiCommunicator(std::make_shared<MpiChannel>(comm, name)) {}
@@ -21,11 +38,16 @@ void MpiCommunicator::set_largest_message(std::int64_t bytes) {
 
 Handle MpiCommunicator::begin(const Call& call, const Tensor& from, const Tensor& to) {
   if (call.collective() && check_collectives()) check_agreement(name(), gather_calls(channel_, call));
-  std::unique_ptr<MpiOperation> operation = make_operation(channel_, call, from, to);
+  const bool in_place = from.defined() && from.raw() == to.raw() && from.numel() == to.numel();
+  const Tensor host_to = on_host(to, in_place && gives(call, rank()));
+  const Tensor host_from = in_place ? host_to : on_host(from, true);
+  current_stream(cpu()).synchronize();  // MPI reads what queued work computes, and overwrites what it reads
+  std::unique_ptr<MpiOperation> operation = make_operation(channel_, call, host_from, host_to);
   if (operation == nullptr) {
     channel_->ledger->complete(call, 0, 0);
     return {};
   }
+  if (to.defined() && !host_to.shares_storage(to) && gets(call, rank())) operation->deliver(host_to, to);
   operation->drive();
   return Handle(std::move(operation));
 }

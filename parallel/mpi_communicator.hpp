@@ -1,4 +1,6 @@
-// Ranks over MPI. Only CPU tensors. MPI moves bytes; sums are made here, in rank order.
+// Ranks over MPI, which moves bytes of host memory; sums are made here, in rank order. Tensors of other devices travel
+// by the host: a call waits until the current stream has made what it gives, copies that, and enqueues the copy of what
+// it gets on the stream that was current when it began.
 #pragma once
 
 #include <mpi.h>

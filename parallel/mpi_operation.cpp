@@ -139,6 +139,10 @@ void MpiOperation::drive() {
       begin();
     }
     if (!advance()) return;
+    if (delivery_.to.defined()) {
+      const StreamScope scope(*delivery_.stream);
+      delivery_.to.copy_from(delivery_.host);
+    }
   } catch (...) {
     state_ = State::failed;
     std::erase(under_way, this);
@@ -147,6 +151,7 @@ void MpiOperation::drive() {
   state_ = State::complete;
   std::erase(under_way, this);
   kept_.clear();
+  delivery_ = {};
   if (!agreement_) channel_->ledger->complete(call_, sent_, received_);
 }
 

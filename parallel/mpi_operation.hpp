@@ -48,6 +48,10 @@ class MpiOperation : public Handle::Operation {
   bool test() final;
   void wait() final;
 
+  // Before the first step: when the operation is complete, `to`, of another device than the CPU, is to get what arrived
+  // in `host`; on the stream that is current now.
+  void deliver(const Tensor& host, const Tensor& to) { delivery_ = {host, to, &current_stream(to.device())}; }
+
   // The first step, then from each poll. Throws Error where a message is not what was expected.
   void drive();
   bool complete() const { return state_ == State::complete; }
@@ -85,6 +89,11 @@ class MpiOperation : public Handle::Operation {
   virtual void begin() = 0;    // posts the first messages
   virtual bool advance() = 0;  // goes on as far as messages have arrived; true at the end
 
+  struct Delivery {
+    Tensor host, to;
+    Stream* stream = nullptr;
+  };
+
   int tag(int lane) const;
   void count(std::int64_t& bytes, std::int64_t more, int lane);
   void finish(int code, const MPI_Status& status, const Message& message) const;
@@ -92,6 +101,7 @@ class MpiOperation : public Handle::Operation {
   std::shared_ptr<const MpiChannel> channel_;
   Call call_;
   std::vector<Tensor> kept_;
+  Delivery delivery_;
   State state_ = State::fresh;
   std::int64_t sent_ = 0, received_ = 0;
   bool agreement_ = false;

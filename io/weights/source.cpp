@@ -101,7 +101,7 @@ void WeightSource::read_into(const std::string& name, std::int64_t begin, std::i
         "{}: rows [{}, {}) of tensor '{}' {} do not fill a tensor of shape {}", path_, begin, end, name,
         from.shape_text(), to.shape().str());
   if (to.rank() == 0 || to.dim(0) != end - begin)
-    return to.copy_from(read_range(from, begin, end, to.device()).view(to.shape()));
+    return to.copy_from(read_range(from, begin, end, cpu()).view(to.shape()));
   const std::int64_t step = rows_at_once(from);
   for (std::int64_t row = begin; row < end; row += step) {
     const std::int64_t last = std::min(row + step, end);
@@ -110,7 +110,7 @@ void WeightSource::read_into(const std::string& name, std::int64_t begin, std::i
       copy_rows(from, row, last, part);
       continue;
     }
-    part.copy_from(read_range(from, row, last, to.device()).view(part.shape()));
+    part.copy_from(read_range(from, row, last, cpu()).view(part.shape()));
   }
 }
 

@@ -78,7 +78,7 @@ void load(Parameter& parameter, const Tensor& value) {
   }
   check(parameter.value.defined(), "a parameter of shape {} is packed already; load it before the model is frozen",
         parameter.shape.str());
-  parameter.value.copy_from(value.to(parameter.value.device()));
+  parameter.value.copy_from(value);
 }
 
 void load(Parameter& parameter, const QuantizedTensor& value) {
@@ -92,7 +92,7 @@ void load(Parameter& parameter, const QuantizedTensor& value) {
   check(value.shape == parameter.shape, "codes of shape {} do not fit a parameter of shape {}", value.shape.str(),
         parameter.shape.str());
   const auto copy = [](const Tensor& from, const Tensor& to) {
-    if (from.defined()) to.copy_from(from.to(to.device()));
+    if (from.defined()) to.copy_from(from);
   };
   copy(value.codes, codes.codes);
   copy(value.scales, codes.scales);

@@ -26,6 +26,16 @@ struct Batch {
 
   bool has_image() const { return visual_rows.defined() && visual_rows.dim(0) > 0; }
 
+  // The same on `device`.
+  Batch to(Device& device) const {
+    Batch there = *this;
+    for (Tensor* x : {&there.tokens, &there.positions, &there.sequence_offsets, &there.label_rows, &there.label_ids,
+                      &there.visual_rows, &there.pixels, &there.features, &there.row_ids}) {
+      if (x->defined()) *x = x->to(device);
+    }
+    return there;
+  }
+
   // Of the decoder's layers.
   Context context() const {
     Context context;

@@ -27,7 +27,7 @@ Tensor packed(const Optimizer::State& state, int rows) {
   const Tensor all = Tensor::empty({rows, state.slice.size()}, DType::f32);
   const Tensor* parts[] = {&state.master, &state.m, &state.v};
   for (int row = 0; row < rows; ++row) {
-    all.slice(0, row, row + 1).view({state.slice.size()}).copy_from(parts[row]->to(cpu()));
+    all.slice(0, row, row + 1).view({state.slice.size()}).copy_from(*parts[row]);
   }
   return all;
 }

@@ -111,6 +111,7 @@ void Scheduler::run_until(EmulatedStream& wanted, std::uint64_t position) {
 class EmulatedDevice final : public CudaDevice {
  public:
   std::string name() const override { return "emulated CUDA device"; }
+  bool is_emulated() const override { return true; }
 
   void* raw_allocate(std::size_t bytes) override {
     void* pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);

@@ -91,6 +91,28 @@ TEST_F(Config, WhatIsComputedAgainIsSaidOfAllStagesOrOfEach) {
   EXPECT_THAT(error_of({"--model.recompute", "true"}), HasSubstr("it takes none, attention+mlp, full"));
 }
 
+TEST_F(Config, TheDeviceHasAShortOption) {
+  EXPECT_EQ(parse({}).run.device, "cpu");
+  EXPECT_EQ(parse({"--device", "emulated-cuda"}).run.device, "emulated-cuda");
+  EXPECT_EQ(parse({"--run.device=cuda"}).run.device, "cuda");
+  EXPECT_THAT(error_of({"--device", "gpu"}), HasSubstr("it takes cpu, cuda, emulated-cuda"));
+  EXPECT_THAT(error_of({"--device", "cuda", "--train.objective", "lvm"}), HasSubstr("on the cpu alone"));
+  EXPECT_THAT(config_help(), HasSubstr("--run.device DEVICE"));
+}
+
+// Every build lacks one of them.
+TEST_F(Config, ADeviceThatTheBuildLacksNamesThePresetThatHasIt) {
+  std::string errors;
+  for (const char* device : {"cuda", "emulated-cuda"}) {
+    try {
+      device_of({.device = device});
+    } catch (const Error& error) {
+      errors += error.message();
+    }
+  }
+  EXPECT_THAT(errors, HasSubstr("configure with the preset"));
+}
+
 TEST_F(Config, UnknownNamesGetTheNearest) {
   const std::string path = recipe("[run]\nseed = 3\n\n[train]\nstesp = 50\n");
   EXPECT_THAT(error_of({"--config", path}), HasSubstr("recipe.ini:5: unknown option 'train.stesp', did you mean "

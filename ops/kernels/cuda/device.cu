@@ -130,6 +130,7 @@ void CudaDevice::fill(Tensor x, double value) {
 
 void CudaDevice::add(const Tensor& x, Tensor y, float scale) {
   check(x.shape() == y.shape(), "cannot add a tensor of shape {} to {}", x.shape().str(), y.shape().str());
+  check(&x.device() == this, "cannot add a tensor on {} to one on {}", x.device().name(), name());
   if (x.numel() == 0) return;
   const bool half = x.dtype() == DType::bf16, half_sum = y.dtype() == DType::bf16;
   const auto is_float = [](DType t) { return t == DType::f32 || t == DType::bf16; };

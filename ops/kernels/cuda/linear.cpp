@@ -118,11 +118,11 @@ void CudaKernels::quantize(const Tensor& weight, const QuantizedTensor& to) {
   const QuantizedTensor codes =
       QuantizedTensor::empty(to.shape, {.format = to.format, .double_quantization = to.is_double()}, cpu());
   kernels(cpu()).quantize(weight.to(cpu()), codes);
-  to.codes.copy_from(codes.codes.to(to.codes.device()));
-  to.scales.copy_from(codes.scales.to(to.scales.device()));
+  to.codes.copy_from(codes.codes);
+  to.scales.copy_from(codes.scales);
   if (!to.is_double()) return;
-  to.scale_steps.copy_from(codes.scale_steps.to(to.scale_steps.device()));
-  to.scale_offset.copy_from(codes.scale_offset.to(to.scale_offset.device()));
+  to.scale_steps.copy_from(codes.scale_steps);
+  to.scale_offset.copy_from(codes.scale_offset);
 }
 
 void CudaKernels::dequantize(const QuantizedTensor& x, Tensor weight) {

@@ -5,7 +5,10 @@
 namespace skymm::cuda {
 
 Device& nvidia_device(int) {
-  fail("this build has no kernels for GPUs; configure with the preset cuda, where CUDA's toolkit is installed");
+  fail(
+      "this build has no kernels for GPUs: configure with the preset cuda, where CUDA's toolkit is installed, or "
+      "compute "
+      "with --device cpu");
 }
 
 }  // namespace skymm::cuda

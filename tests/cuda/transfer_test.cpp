@@ -1,0 +1,68 @@
+// Tensors that cross over between the CPU and a GPU, by queued work on either side.
+#include <gtest/gtest.h>
+
+#include "core/error.hpp"
+#include "support/support.hpp"
+#include "support/text.hpp"
+
+namespace skymm {
+namespace {
+
+using testing::tested_device;
+using testing::Values;
+using testing::values_of;
+
+const Shape shape{3, 4};
+
+Tensor counted(Device& device, DType dtype) {
+  const Tensor x = Tensor::from(std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, shape, device);
+  x.add(x);  // enqueued: who copies too early copies half of it
+  return x.to(dtype);
+}
+const Values doubled{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22};
+
+void copy_and_convert(Stream& stream) {
+  const StreamScope scope(stream);
+  for (const auto& [from, to] : {std::pair{&cpu(), &tested_device()}, {&tested_device(), &cpu()}}) {
+    for (const DType type : {DType::f32, DType::bf16, DType::i32}) {
+      SCOPED_TRACE(name_of(type));
+      const Tensor source = counted(*from, DType::f32);
+      EXPECT_EQ(values_of(source.to(*to)), doubled);
+      const Tensor target = Tensor::full(shape, type, -1, *to);
+      target.copy_from(source);
+      source.fill(5);  // it was read
+      EXPECT_EQ(values_of(target), doubled);
+    }
+  }
+}
+
+TEST(Transfer, CopiesBothWaysAndConverts) {
+  DeferredStream host(cpu());
+  copy_and_convert(host);
+  copy_and_convert(*tested_device().make_stream());
+}
+
+TEST(Transfer, CopiesViews) {
+  for (const auto& [from, to] : {std::pair{&cpu(), &tested_device()}, {&tested_device(), &cpu()}}) {
+    const Tensor source = counted(*from, DType::bf16), target = Tensor::zeros(shape, DType::f32, *to);
+    target.slice(1, 1, 3).copy_from(source.slice(1, 2, 4));
+    EXPECT_EQ(values_of(target), (Values{0, 4, 6, 0, 0, 12, 14, 0, 0, 20, 22, 0}));
+    target.transpose(0, 1).slice(0, 0, 3).copy_from(source.slice(1, 0, 3));
+    EXPECT_EQ(values_of(target), (Values{0, 8, 16, 0, 2, 10, 18, 0, 4, 12, 20, 0}));
+  }
+}
+
+TEST(Transfer, ConvertsF16OnTheCpuWhichAloneKnowsIt) {
+  const Tensor target = Tensor::zeros(shape, DType::bf16, tested_device());
+  target.copy_from(counted(cpu(), DType::f16));
+  EXPECT_EQ(values_of(target), doubled);
+}
+
+TEST(Transfer, SumsOfTwoDevicesAreRefused) {
+  const Tensor here = Tensor::zeros({2}, DType::f32), there = Tensor::zeros({2}, DType::f32, tested_device());
+  EXPECT_THAT(testing::error_of([&] { there.add(here); }), ::testing::HasSubstr("cannot add a tensor on cpu"));
+  EXPECT_THAT(testing::error_of([&] { here.add(there); }), ::testing::HasSubstr("to one on cpu"));
+}
+
+}  // namespace
+}  // namespace skymm
