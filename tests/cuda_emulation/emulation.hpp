@@ -69,6 +69,12 @@ struct Rendezvous {
 Rendezvous& meet(unsigned mask, WarpOperation operation, const void* value, std::size_t bytes, Location where);
 void leave(Rendezvous& rendezvous);
 
+// What a lane brings to mma.m16n8k16, and this lane's part of the product of what all brought, added to c.
+struct Fragment {
+  unsigned a[4], b[2];  // each two bf16
+};
+void add_product(float (&c)[4], const Rendezvous& all, unsigned lane);
+
 // The block's memory of this tag, made at the first call. The dynamic part has the size given at the launch.
 void* static_shared(const void* tag, std::size_t bytes, Location where);
 void* dynamic_shared();

@@ -56,7 +56,9 @@ Fiber::~Fiber() {
 }
 
 void Fiber::prepare(void (*entry)()) {
-  asan_fresh_stack(stack_, stack_bytes_);
+  // Frames that returned left nothing behind; of those that did not, the last switch knows the lowest address.
+  auto* used = stack_pointer_ != nullptr ? static_cast<unsigned char*>(stack_pointer_) : stack_;
+  asan_fresh_stack(used, static_cast<std::size_t>(stack_ + stack_bytes_ - used));
   fake_stack_ = nullptr;
   if (tsan_ != nullptr) tsan_destroy(tsan_);
   tsan_ = tsan_create();

@@ -209,34 +209,10 @@ inline void ldmatrix_x4_trans(unsigned (&to)[4], const void* row, Location where
 
 inline void mma_m16n8k16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
                          Location where = Location::current()) {
-  struct Fragment {
-    unsigned a[4], b[2];
-  };
-  const Fragment mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  const cuda_emulation::Fragment mine{{a[0], a[1], a[2], a[3]}, {b0, b1}};
   Rendezvous& all = meet(~0U, WarpOperation::mma, &mine, sizeof(mine), where);
-  const auto half = [](unsigned two, int i) { return __uint_as_float(i == 0 ? two << 16 : two & 0xffff0000U); };
-  const unsigned group = current->lane / 4, pair = current->lane % 4 * 2;
-  float rows[2][16], columns[2][16];  // those of A and B that meet in this lane's elements of C
-  for (unsigned quad = 0; quad < 4; ++quad) {
-    Fragment of_row, of_column[2];
-    std::memcpy(&of_row, all.data[group * 4 + quad], sizeof(Fragment));
-    for (unsigned i = 0; i < 2; ++i) std::memcpy(&of_column[i], all.data[(pair + i) * 4 + quad], sizeof(Fragment));
-    for (unsigned upper = 0; upper < 2; ++upper) {
-      for (int i = 0; i < 2; ++i) {
-        const unsigned k = upper * 8 + quad * 2 + static_cast<unsigned>(i);
-        rows[0][k] = half(of_row.a[upper * 2], i);
-        rows[1][k] = half(of_row.a[upper * 2 + 1], i);
-        columns[0][k] = half(of_column[0].b[upper], i);
-        columns[1][k] = half(of_column[1].b[upper], i);
-      }
-    }
-  }
+  cuda_emulation::add_product(c, all, current->lane);
   leave(all);
-  for (int i = 0; i < 4; ++i) {
-    float sum = 0;
-    for (int k = 0; k < 16; ++k) sum += rows[i / 2][k] * columns[i % 2][k];
-    c[i] += sum;
-  }
 }
 
 }  // namespace skymm::cuda
