@@ -3,8 +3,8 @@
 //
 //   mpirun -np 2 bench_big_model_step --weights llm.safetensors,vit.safetensors [--decoder llama-13b]
 //          [--vision clip-vit-l14] [--format nf4-double|nf4|int8|dtype] [--samples 1] [--micro-batches 1] [--steps 1]
-//          [--text 64] [--visual 64] [--packing forward] [--recompute 1]
-// With --recompute 1 the forward pass is computed again in backward; useful work does not count that.
+//          [--text 64] [--visual 64] [--packing forward] [--recompute full]
+// What --recompute has computed again in backward is not counted as useful work.
 #include <fmt/format.h>
 #include <omp.h>
 
@@ -19,8 +19,8 @@
 
 #include "bench/recipe_step.hpp"
 #include "core/error.hpp"
+#include "launch/model_loading.hpp"
 #include "launch/peak.hpp"
-#include "launch/pretrained.hpp"
 #include "launch/ranks_report.hpp"
 #include "ops/models/cost.hpp"
 #include "parallel/communicator.hpp"
@@ -63,7 +63,7 @@ class Step {
                                     .vision = options.at("vision"),
                                     .format = options.at("format"),
                                     .packing = options.at("packing"),
-                                    .recompute = options.at("recompute") == "1"},
+                                    .recompute = options.at("recompute")},
                                    samples_.visual_tokens)),
         grid_(world, {1, world.size()}, GridOrder::pipeline_inside),
         pieces_(partition(costs(), {world.size(), 1})) {
@@ -72,9 +72,7 @@ class Step {
     const PurposeScope purpose(Purpose::weights);
     const std::vector<BlockRange> own = pieces_of_stage(pieces_, world.size(), grid_.place().stage);
     model_ = std::make_unique<Multimodal>(config_, DType::bf16, cpu(), own);
-    load_weights(*model_, {}, split(options.at("weights")), 1);
-    model_->freeze();
-    cpu().allocator().trim();
+    load_and_freeze(*model_, WeightLoader({}, split(options.at("weights")), 1), grid_.data(), true);
     optimizer_ = std::make_unique<Optimizer>(std::vector<std::vector<NamedParameter>>{trainable_parameters(*model_)},
                                              OptimizerOptions{}, ZeroOptions{}, grid_.data(), world);
     executor_ = std::make_unique<Executor>(*model_, pieces_, grid_.pipeline(), *optimizer_);
@@ -164,7 +162,7 @@ int main(int argc, char** argv) {
   skymm::Options options{
       {"decoder", "llama-13b"}, {"vision", "clip-vit-l14"}, {"format", "nf4-double"}, {"weights", ""},
       {"samples", "1"},         {"micro-batches", "1"},     {"steps", "1"},           {"text", "64"},
-      {"visual", "64"},         {"packing", "forward"},     {"recompute", "1"}};
+      {"visual", "64"},         {"packing", "forward"},     {"recompute", "full"}};
   return skymm::run_ranks([&] {
     for (int i = 1; i < argc; i += 2) {
       const std::string name = std::string(argv[i]).substr(std::min<std::size_t>(2, std::string(argv[i]).size()));

@@ -1,9 +1,9 @@
 #include "bench/recipe_step.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include "core/error.hpp"
-#include "ops/models/cost.hpp"
 
 namespace skymm::bench {
 namespace {
@@ -44,17 +44,30 @@ MultimodalConfig step_config(const StepModel& model, std::int64_t queries) {
   config.lora = {.rank = 16, .alpha = 32};
   config.packing = parse_packing(model.packing);
   config.quantization = parse_format(model.format);
-  config.recompute = model.recompute ? Recompute::full : Recompute::none;
+  config.recompute = parse_recompute(model.recompute);
   return config;
 }
 
+namespace {
+
+StepCounts counts_of(const StepSamples& samples) {
+  return {.tokens = samples.tokens(),
+          .labels = samples.count * samples.text_tokens,
+          .images = samples.count,
+          .resampled = samples.count,
+          .mean_length = static_cast<double>(samples.visual_tokens + samples.text_tokens)};
+}
+
+}  // namespace
+
 double step_flops(const MultimodalConfig& config, const StepSamples& samples) {
-  return step_cost(config, {.tokens = samples.tokens(),
-                            .labels = samples.count * samples.text_tokens,
-                            .images = samples.count,
-                            .resampled = samples.count,
-                            .mean_length = static_cast<double>(samples.visual_tokens + samples.text_tokens)})
-      .total();
+  return step_cost(config, counts_of(samples)).total();
+}
+
+double step_activations(const MultimodalConfig& config, const StepSamples& samples, const ComputeForm& form) {
+  const std::int64_t first = first_block(config, BlockKind::resampler);
+  const BlockCost cost = piece_cost(block_costs(config, counts_of(samples), form), {first, all_blocks(config).end});
+  return cost.kept + std::max(cost.forward_peak, cost.backward_peak);
 }
 
 }  // namespace skymm::bench

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "bench/synthetic.hpp"
+#include "ops/models/cost.hpp"
 #include "ops/models/multimodal.hpp"
 
 namespace skymm::bench {
@@ -14,7 +15,7 @@ struct StepModel {
   std::string decoder = "smollm2-135m", vision = "vit-b16";  // presets
   std::string format = "dtype";                              // of frozen weights, by parse_format
   std::string packing = "both";                              // none, forward or both
-  bool recompute = false;
+  std::string recompute = "none";                            // none, attention+mlp or full
 };
 
 // Samples of visual tokens, then text; every text token is predicted.
@@ -31,5 +32,7 @@ Packing parse_packing(const std::string& name);
 MultimodalConfig step_config(const StepModel& model, std::int64_t queries);
 // Useful floating-point operations of the step; recomputation is none.
 double step_flops(const MultimodalConfig& config, const StepSamples& samples);
+// The most bytes of activations at once, as skymm plan computes them; the ViT's features are taken for given.
+double step_activations(const MultimodalConfig& config, const StepSamples& samples, const ComputeForm& form);
 
 }  // namespace skymm::bench

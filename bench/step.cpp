@@ -2,8 +2,10 @@
 // AdamW, the work of bench/peers. Prints one line of JSON.
 //
 //   OMP_NUM_THREADS=2 bench_step --dtype bf16 [--decoder smollm2-135m] [--vision vit-b16] [--batch 4] [--steps 7]
-//                          [--packing none|forward|both] [--format dtype|int8|nf4|nf4-double] [--recompute 0|1]
-//                          [--trace FILE]
+//                          [--packing none|forward|both] [--format dtype|int8|nf4|nf4-double]
+//                          [--recompute none|attention+mlp|full] [--trace FILE]
+// activations_mib is the most that activations took at once in forward and backward, predicted_mib what skymm plan
+// says.
 // --steps 0 times the first step alone. cpu_tokens_per_s and cpu_gflops count the processor time of the threads, not
 // the wall clock: on a machine that others use too they say what an idle one would do (with OMP_WAIT_POLICY=passive, so
 // that waiting costs nothing).
@@ -30,6 +32,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Options = std::map<std::string, std::string>;
+
+constexpr double mib = 1024.0 * 1024.0;
 
 // Random codes in place of random weights in few bits: a 13B model has its memory and its speed within seconds. Values
 // are of deviation 1 / sqrt(in), as initialize() makes them.
@@ -107,11 +111,13 @@ double seconds_since(Clock::time_point& start) {
   return seconds;
 }
 
+// Forgets the activations' peak once the ViT has run: it needs none of what training keeps.
 Times run_step(Multimodal& model, Optimizer& optimizer, Batch batch, std::int64_t number, double& loss_value) {
   Times times{};
-  const std::clock_t cpu = std::clock();
+  const std::clock_t cpu_start = std::clock();
   Clock::time_point start = Clock::now();
   batch.features = model.features(batch.pixels);
+  cpu().allocator().reset_peak();
   times.vision = seconds_since(start);
   Graph graph;
   const Variable loss = model.loss(graph, batch);
@@ -121,7 +127,7 @@ Times run_step(Multimodal& model, Optimizer& optimizer, Batch batch, std::int64_
   times.backward = seconds_since(start);
   optimizer.step(number, batch.label_ids.dim(0));
   times.optimizer = seconds_since(start);
-  times.cpu = static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
+  times.cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC;
   return times;
 }
 
@@ -134,7 +140,7 @@ int run(Options options) {
   const DType dtype = parse_dtype(options["dtype"]);
   const bench::StepSamples samples{.count = std::stoll(options["batch"])};
   const MultimodalConfig config = bench::step_config(
-      {options["decoder"], options["vision"], options["format"], options["packing"], options["recompute"] == "1"},
+      {options["decoder"], options["vision"], options["format"], options["packing"], options["recompute"]},
       samples.visual_tokens);
   const std::int64_t steps = std::stoll(options["steps"]);
   Multimodal model(config, dtype, cpu());
@@ -168,13 +174,15 @@ int run(Options options) {
       "\"step_ms\": {:.0f}, \"best_ms\": {:.0f}, \"vision_ms\": {:.0f}, \"forward_ms\": {:.0f}, "
       "\"backward_ms\": {:.0f}, \"optimizer_ms\": {:.0f}, \"tokens_per_s\": {:.1f}, \"best_tokens_per_s\": {:.1f}, "
       "\"cpu_tokens_per_s\": {:.1f}, \"gflops\": {:.1f}, \"cpu_gflops\": {:.1f}, \"gflop\": {:.0f}, \"peak_rss_gb\": "
-      "{:.2f}, \"loss\": "
+      "{:.2f}, \"recompute\": \"{}\", \"activations_mib\": {:.1f}, \"predicted_mib\": {:.1f}, \"loss\": "
       "{:.3f}}}\n",
       options["decoder"], options["vision"], options["dtype"], options["format"], omp_get_max_threads(), samples.count,
       1e3 * step, 1e3 * best, 1e3 * middle([](const Times& t) { return t.vision; }),
       1e3 * middle([](const Times& t) { return t.forward; }), 1e3 * middle([](const Times& t) { return t.backward; }),
       1e3 * middle([](const Times& t) { return t.optimizer; }), tokens / step, tokens / best, tokens * rate,
-      gflop / step, gflop * rate, gflop, static_cast<double>(usage.ru_maxrss) * 1024 / 1e9, loss);
+      gflop / step, gflop * rate, gflop, static_cast<double>(usage.ru_maxrss) * 1024 / 1e9, options["recompute"],
+      static_cast<double>(cpu().allocator().use(Purpose::activations).peak) / mib,
+      bench::step_activations(config, samples, compute_form(dtype, cpu())) / mib, loss);
   fmt::print(stderr, "{}", cpu().allocator().report());
   if (!options["trace"].empty()) std::ofstream(options["trace"]) << "[" << trace_events() << "]\n";
   return 0;
@@ -185,7 +193,7 @@ int run(Options options) {
 
 int main(int argc, char** argv) {
   skymm::Options options{{"dtype", "bf16"}, {"decoder", "smollm2-135m"}, {"vision", "vit-b16"}, {"batch", "4"},
-                         {"steps", "7"},    {"packing", "both"},         {"format", "dtype"},   {"recompute", "0"},
+                         {"steps", "7"},    {"packing", "both"},         {"format", "dtype"},   {"recompute", "none"},
                          {"trace", ""}};
   try {
     for (int i = 1; i < argc; i += 2) {

@@ -13,8 +13,10 @@
 namespace skymm {
 namespace {
 
+constexpr std::size_t page = 4096;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
-constexpr std::int64_t parallel_from = 1 << 15;  // elements; below, waking threads costs more than it saves
+constexpr std::size_t mapped_from = std::size_t{1} << 20;  // bytes of a block
+constexpr std::int64_t parallel_from = 1 << 15;            // elements; below, waking threads costs more than it saves
 
 template <class To, class From>
 To convert(From value) {
@@ -91,6 +93,22 @@ void add_rows(const Tensor& x, const Tensor& y, float scale) {
   });
 }
 
+std::size_t alignment_of(std::size_t bytes) { return bytes >= 2 * huge_page ? huge_page : page; }
+
+// From the system itself, so that release gives it back at once; malloc might keep it. Null where there is none.
+void* map_block(std::size_t bytes) {
+  const std::size_t alignment = alignment_of(bytes), size = (bytes + page - 1) / page * page;
+  const std::size_t room = size + alignment - page;
+  void* const mapped = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* const first = static_cast<char*>(mapped);
+  const std::size_t before = (alignment - reinterpret_cast<std::uintptr_t>(first) % alignment) % alignment;
+  if (before > 0) munmap(first, before);
+  if (room - before > size) munmap(first + before + size, room - before - size);
+  if (alignment == huge_page) madvise(first + before, size, MADV_HUGEPAGE);
+  return first + before;
+}
+
 class CpuDevice final : public Device {
  public:
   CpuDevice() : allocator_(*this), stream_(*this) {}
@@ -99,12 +117,15 @@ class CpuDevice final : public Device {
   std::string name() const override { return "cpu"; }
 
   void* raw_allocate(std::size_t bytes) override {
-    const std::size_t alignment = bytes >= 2 * huge_page ? huge_page : 64;
-    void* pointer = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (pointer != nullptr && alignment == huge_page) madvise(pointer, bytes, MADV_HUGEPAGE);
-    return pointer;
+    return bytes >= mapped_from ? map_block(bytes) : std::aligned_alloc(64, (bytes + 63) / 64 * 64);
   }
-  void raw_release(void* pointer, std::size_t) override { std::free(pointer); }
+  void raw_release(void* pointer, std::size_t bytes) override {
+    if (bytes >= mapped_from) {
+      munmap(pointer, (bytes + page - 1) / page * page);
+    } else {
+      std::free(pointer);
+    }
+  }
   CachingAllocator& allocator() override { return allocator_; }
 
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<ImmediateStream>(*this); }

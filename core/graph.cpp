@@ -156,24 +156,27 @@ Variable recompute(const Segment& segment, std::vector<Variable> inputs) {
     output = segment(inputs).value();
     outer.note_uses(nullptr);
   }
-  std::vector<Tensor> values;
-  for (const Variable& input : inputs) values.push_back(input.value());
-
   // One walk of a graph of the segment's own serves both parts: the input part walks and defers the weights' part.
   // Where no input needs a gradient the weights' part has to walk itself.
   auto inner = std::make_shared<Graph>();
+  inner->second_run_ = true;
+  inner->on_node(outer.node_hook_);
   auto walked = std::make_shared<bool>(false);
-  const auto walk = [segment, values, inner, walked](const Tensor& dy) {
+  const auto walk = [segment, inputs, inner, walked](const Tensor& dy) {
     *walked = true;
     std::vector<Variable> fresh;
-    for (const Tensor& value : values) fresh.push_back(inner->input(value));
+    for (const Variable& input : inputs) {
+      fresh.push_back(input.needs_gradient() ? inner->input(input.value()) : inner->constant(input.value()));
+    }
     inner->backward(segment(fresh), dy, Graph::Weights::deferred);
     return fresh;
   };
   Node node{"recompute", inputs, used, {}, {}};
   node.input_gradient = [walk, inner](const NodeGradients& gradients) {
     const std::vector<Variable> fresh = walk(gradients.output());
-    for (std::size_t i = 0; i < fresh.size(); ++i) gradients.add(static_cast<int>(i), inner->gradient(fresh[i]));
+    for (std::size_t i = 0; i < fresh.size(); ++i) {
+      if (fresh[i].needs_gradient()) gradients.add(static_cast<int>(i), inner->gradient(fresh[i]));
+    }
   };
   node.weight_gradient = [walk, walked, inner](std::span<const Tensor> dy) {
     if (!*walked) walk(dy[0]);

@@ -42,6 +42,9 @@ class Variable {
   int slot_ = -1;
 };
 
+// A part of a forward pass.
+using Segment = std::function<Variable(std::span<const Variable>)>;
+
 // What a node's backward sees: the gradients of its outputs, and where those of its inputs go.
 class NodeGradients {
  public:
@@ -114,8 +117,8 @@ class Graph {
   // Called when this graph has added the last contribution to a trainable parameter's gradient.
   void on_complete(std::function<void(Parameter&)> hook) { hook_ = std::move(hook); }
 
-  // Called after each node of a walk, and of weight_gradients(): for who has something else under way meanwhile, such
-  // as messages.
+  // Called after each node of a walk, and of weight_gradients(), those of recomputed segments too: for who has
+  // something else under way meanwhile, such as messages. Set it before functions run.
   void on_node(std::function<void()> hook) { node_hook_ = std::move(hook); }
 
   // While it lives, functions leave no nodes.
@@ -131,6 +134,24 @@ class Graph {
     bool previous_;
   };
 
+  // While it lives, values only make the output of a recomputed segment, which its second run has no use for: functions
+  // leave their nodes, and need not compute what comes out. Outside of such a run it changes nothing.
+  class SegmentOutput {
+   public:
+    explicit SegmentOutput(Graph& graph) : graph_(graph), previous_(graph.values_read_) {
+      graph.values_read_ = graph.values_read_ && !graph.second_run_;
+    }
+    ~SegmentOutput() { graph_.values_read_ = previous_; }
+    SegmentOutput(const SegmentOutput&) = delete;
+    SegmentOutput& operator=(const SegmentOutput&) = delete;
+
+   private:
+    Graph& graph_;
+    bool previous_;
+  };
+  // False where a function may leave its output unwritten.
+  bool values_read() const { return values_read_; }
+
   // Parameters that functions used while the graph recorded nothing are noted here: a recomputed segment will use them.
   void note_uses(std::vector<Parameter*>* uses) { noted_ = uses; }
   // True in the first run of a recomputed segment: what it was given must stay as it is.
@@ -138,6 +159,7 @@ class Graph {
 
  private:
   friend class NodeGradients;
+  friend Variable recompute(const Segment& segment, std::vector<Variable> inputs);
 
   struct Recorded {
     Node node;
@@ -155,6 +177,7 @@ class Graph {
   void run_weights(Pending pending);
 
   bool recording_;
+  bool second_run_ = false, values_read_ = true;
   std::vector<Recorded> nodes_;
   std::vector<Tensor> gradients_;  // by slot
   std::vector<bool> kept_;         // by slot: of an input(), so kept after the walk
@@ -166,8 +189,8 @@ class Graph {
 };
 
 // Runs `segment` without a graph now and again in backward, so that only its inputs are kept between. The segment must
-// compute the same both times (random numbers are counter-based, so they do).
-using Segment = std::function<Variable(std::span<const Variable>)>;
+// compute the same both times (random numbers are counter-based, so they do). What it computes last may be left out the
+// second time, if it says so by Graph::SegmentOutput.
 Variable recompute(const Segment& segment, std::vector<Variable> inputs);
 
 }  // namespace skymm

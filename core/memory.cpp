@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <utility>
 
 #include "core/device.hpp"
 #include "core/error.hpp"
@@ -10,6 +12,7 @@ namespace skymm {
 namespace {
 
 thread_local Purpose purpose_in_scope = Purpose::activations;
+thread_local std::shared_ptr<WeightMemory> memory_in_scope;
 
 // At least 64, else up to the next eighth of a power of two, so that lengths that vary a little share blocks.
 std::size_t rounded(std::size_t bytes) {
@@ -150,21 +153,40 @@ std::string CachingAllocator::table() const {
                             static_cast<double>(total_.peak) / mib);
 }
 
+WeightMemoryScope::WeightMemoryScope(std::shared_ptr<WeightMemory> memory)
+    : previous_(std::exchange(memory_in_scope, std::move(memory))) {}
+WeightMemoryScope::~WeightMemoryScope() { memory_in_scope = std::move(previous_); }
+
 Storage::Storage(Device& device, std::size_t bytes)
-    : device_(device),
-      bytes_(bytes),
-      purpose_(purpose_in_scope),
-      data_(device.allocator().allocate(bytes, purpose_in_scope)) {}
+    : device_(device), bytes_(bytes), purpose_(purpose_in_scope), data_(nullptr) {
+  if (memory_in_scope != nullptr && purpose_ == Purpose::weights && device.kind() == DeviceKind::cpu) {
+    memory_ = memory_in_scope;
+    data_ = memory_->allocate(bytes);
+  } else {
+    take();
+  }
+}
 
 Storage::~Storage() { drop(); }
 
 void Storage::drop() {
-  if (data_ != nullptr) device_.allocator().release(data_, bytes_, purpose_);
+  if (data_ != nullptr && memory_ == nullptr) device_.allocator().release(data_, bytes_, purpose_);
+  memory_ = nullptr;
   data_ = nullptr;
 }
 
 void Storage::take() {
   if (data_ == nullptr) data_ = device_.allocator().allocate(bytes_, purpose_);
+}
+
+void Storage::move_to(const std::shared_ptr<WeightMemory>& memory, bool with_contents) {
+  if (memory_ == memory) return;
+  check(device_.kind() == DeviceKind::cpu, "only memory of the host can move; this is {}'s", device_.name());
+  void* const to = memory->allocate(bytes_);
+  if (with_contents) std::memcpy(to, data(), bytes_);
+  drop();
+  memory_ = memory;
+  data_ = to;
 }
 
 void Storage::fail_dropped() {

@@ -84,6 +84,28 @@ class CachingAllocator {
   std::size_t cached_ = 0;
 };
 
+// Memory for weights from elsewhere than a device's allocator, such as a mapping that processes share. It is in no
+// allocator's books.
+class WeightMemory {
+ public:
+  virtual ~WeightMemory() = default;
+  // Of the host, aligned to 64 bytes; it lives as long as this does. Throws Error where there is none left.
+  virtual void* allocate(std::size_t bytes) = 0;
+};
+
+// While the scope lives, the CPU's storage for weights (Purpose::weights) that this thread makes is in `memory`; null:
+// as without the scope.
+class WeightMemoryScope {
+ public:
+  explicit WeightMemoryScope(std::shared_ptr<WeightMemory> memory);
+  ~WeightMemoryScope();
+  WeightMemoryScope(const WeightMemoryScope&) = delete;
+  WeightMemoryScope& operator=(const WeightMemoryScope&) = delete;
+
+ private:
+  std::shared_ptr<WeightMemory> previous_;
+};
+
 // A block of device memory, released when the last tensor that views it goes.
 class Storage {
  public:
@@ -105,12 +127,19 @@ class Storage {
   void drop();
   void take();
 
+  // Lives in `memory` from now on, under every tensor that views it; nothing changes where it does already. The
+  // contents come along if `with_contents`; else whoever else sees `memory` puts them there. Enqueued work must have
+  // run. drop() leaves `memory`, and take() comes back to the device's own.
+  void move_to(const std::shared_ptr<WeightMemory>& memory, bool with_contents);
+  bool is_in_weight_memory() const { return memory_ != nullptr; }
+
  private:
   [[noreturn]] static void fail_dropped();
 
   Device& device_;
   std::size_t bytes_;
   Purpose purpose_;
+  std::shared_ptr<WeightMemory> memory_;  // that data_ is in; null: the device's
   void* data_;
 };
 

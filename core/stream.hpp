@@ -66,6 +66,18 @@ class DeferredStream final : public Stream {
   std::uint64_t done_ = 0;
 };
 
+// CPU: forgets its work. What runs on it checks shapes and takes memory, and computes nothing: to lay out weights whose
+// values come from elsewhere.
+class ForgetfulStream final : public Stream {
+ public:
+  using Stream::Stream;
+  void enqueue(std::function<void()>) override {}
+  Event record() override { return {this, 0}; }
+  void wait(const Event&) override {}
+  void synchronize() override {}
+  void synchronize_to(std::uint64_t) override {}
+};
+
 // The stream that operations on `device` by this thread use: the innermost scope's, else the device's default.
 Stream& current_stream(Device& device);
 

@@ -13,6 +13,7 @@
 #include "core/error.hpp"
 #include "io/dataset_format.hpp"
 #include "io/dataset_shard.hpp"
+#include "io/hash.hpp"
 #include "io/manifest.hpp"
 
 namespace skymm {
@@ -125,6 +126,7 @@ struct Dataset::Impl {
     member.languages = std::make_unique<LanguageIndex>(member.shard->languages(file->fd()));
     member.entry.samples = member.shard->size();
     member.entry.images = member.shard->image_count();
+    member.entry.header_crc32c = member.shard->header_crc32c();
     for (std::uint8_t l = 0; l < 3; ++l) {
       member.entry.languages[l] = member.languages->count(l, member.entry.samples);
     }
@@ -201,6 +203,16 @@ const std::string& Dataset::path() const { return impl_->path; }
 std::int64_t Dataset::size() const { return impl_->first_samples.back(); }
 std::int64_t Dataset::shard_count() const { return std::ssize(impl_->members); }
 const std::string& Dataset::provenance() const { return impl_->provenance; }
+std::uint64_t Dataset::identity() const {
+  Hash64 hash;
+  for (const Member& member : impl_->members) {
+    hash.add_value(member.entry.samples);
+    hash.add_value(member.entry.images);
+    hash.add_value(member.entry.header_crc32c);  // which covers the index's checksum, and that each picture's
+  }
+  return hash.digest();
+}
+
 std::int64_t Dataset::image_count() const { return impl_->first_images.back(); }
 
 Sample Dataset::read(std::int64_t index, bool with_images) const {

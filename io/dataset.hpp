@@ -61,6 +61,8 @@ class Dataset {
   std::int64_t size() const;
   std::int64_t shard_count() const;
   const std::string& provenance() const;
+  // Of the content: another for other samples or pictures, or another order of them. From the shards' checksums alone.
+  std::uint64_t identity() const;
 
   // Thread-safe, as everything below. Throws Error naming sample and file where the stored bytes are damaged.
   // Without pictures, Sample::images holds empty strings in their places.

@@ -15,7 +15,8 @@
 
 namespace skymm {
 
-ShardFile::ShardFile(const std::string& path) : fd_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+ShardFile::ShardFile(const std::string& path, bool writable)
+    : fd_(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC)) {
   check(fd_ >= 0, "data set {}: {}", path, std::strerror(errno));
 }
 

@@ -14,10 +14,10 @@
 
 namespace skymm {
 
-// A file that is open for reading.
+// A file that is open for reading, and for writing if asked for.
 class ShardFile {
  public:
-  explicit ShardFile(const std::string& path);  // throws Error where it cannot be opened
+  explicit ShardFile(const std::string& path, bool writable = false);  // throws Error where it cannot be opened
   ~ShardFile();
   ShardFile(const ShardFile&) = delete;
   ShardFile& operator=(const ShardFile&) = delete;

@@ -7,7 +7,6 @@
 
 #include "core/error.hpp"
 #include "io/hash.hpp"
-#include "io/weights/quantized.hpp"
 #include "launch/pretrained.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
@@ -16,11 +15,11 @@ namespace skymm {
 namespace {
 
 // Fills in what is known of the whole model: each rank of the pipeline tells of what it holds.
-void describe_whole(Assembly& assembly, Communicator& pipeline) {
+void describe_whole(Assembly& assembly, const LoadedModel& loaded, Communicator& pipeline) {
   std::string mine;
   for (const NamedParameter& entry : all_parameters(*assembly.model)) {
     const Parameter& p = *entry.parameter;
-    const std::uint64_t hash = p.trainable ? 0 : content_hash(stored_tensors(entry.name, p));
+    const std::uint64_t hash = p.trainable ? 0 : loaded.frozen.at(entry.name);
     mine += fmt::format("{} {} {} {}\n", entry.name, p.shape.numel(), p.trainable ? 1 : 0, hash);
   }
   std::vector<TableEntry> entries;
@@ -36,9 +35,13 @@ void describe_whole(Assembly& assembly, Communicator& pipeline) {
     }
   }
   assembly.table = trainable_table(entries);
-  Hash64 whole;
-  for (const auto& [name, hash] : frozen) whole.add_value(hash);  // which holds the name
+  Hash64 whole, vision;
+  for (const auto& [name, hash] : frozen) {  // which holds the name
+    whole.add_value(hash);
+    if (name.starts_with("vision_model.")) vision.add_value(hash);
+  }
   assembly.frozen_hash = whole.digest();
+  assembly.vision_hash = vision.digest();
 }
 
 MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretrained) {
@@ -52,7 +55,8 @@ MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretr
   model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
   const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
   model.trainable = {trains("vision"), trains("resampler"), trains("decoder")};
-  model.recompute = m.recompute == "full" ? Recompute::full : Recompute::none;
+  model.recompute = recompute_modes(m).front();
+  model.features = config.data.features;
   if (!trains("lora")) model.lora.rank = 0;
   if (m.frozen_format == "int8") model.quantization = Quantization{QuantizedFormat::int8, false};
   if (m.frozen_format == "nf4") model.quantization = Quantization{QuantizedFormat::nf4, m.double_quantization};
@@ -73,28 +77,39 @@ PromptBuilder Assembly::prompts(const TrainConfig& config) const {
 
 Assembly assemble(const TrainConfig& config) {
   SingleCommunicator alone;
+  return assemble(config, alone);
+}
+
+Assembly assemble(const TrainConfig& config, Communicator& replicas) {
+  SingleCommunicator pipeline;
+  TrainConfig seeing = config;
+  seeing.data.features = false;
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
-  return assemble(config, tokenizer, {all_blocks(model_config(config, tokenizer->vocab_size()))}, alone);
+  return assemble(seeing, tokenizer, {all_blocks(model_config(seeing, tokenizer->vocab_size()))}, pipeline, replicas);
 }
 
 Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
-                  const std::vector<BlockRange>& pieces, Communicator& pipeline) {
+                  const std::vector<BlockRange>& pieces, Communicator& pipeline, Communicator& replicas) {
   Assembly assembly;
   const Pretrained pretrained = open_pretrained(config, tokenizer->vocab_size());
-  const MultimodalConfig model = model_config(config, pretrained);
+  MultimodalConfig model = model_config(config, pretrained);
+  const std::vector<Recompute> recompute = recompute_modes(config.model);
+  if (recompute.size() > 1) model.recompute = recompute.at(static_cast<std::size_t>(pipeline.rank()));
   assembly.tokenizer = std::move(tokenizer);
   assembly.images = pretrained.images;
   assembly.images.fast_jpeg = config.data.fast_jpeg;
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), cpu(), pieces);
-  load_weights(*assembly.model, pretrained.parts, config.model.weights, config.run.seed);
+  const WeightLoader weights(pretrained.parts, config.model.weights, config.run.seed);
+  const LoadedModel loaded = load_and_freeze(*assembly.model, weights, replicas, config.run.share_frozen == "auto");
+  assembly.shared = loaded.shared;
   for (const PretrainedPart& part : pretrained.parts) {
     for (const std::string& file : part.source->files()) assembly.files.push_back(file);
   }
   std::ranges::copy(config.model.weights, std::back_inserter(assembly.files));
-  describe_whole(assembly, pipeline);
-  assembly.model->freeze();
+  describe_whole(assembly, loaded, pipeline);
+  if (model.features) assembly.model->drop_vision();
   return assembly;
 }
 

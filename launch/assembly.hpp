@@ -7,6 +7,7 @@
 #include "io/pixels.hpp"
 #include "io/prompt.hpp"
 #include "launch/config.hpp"
+#include "launch/model_loading.hpp"
 #include "ops/models/multimodal.hpp"
 
 namespace skymm {
@@ -17,8 +18,10 @@ struct Assembly {
   ImageSpec images;
   std::int64_t visual_tokens = 0;  // of one picture; 0 for a decoder alone
   std::uint64_t frozen_hash = 0;   // of all frozen weights of the model: a checkpoint belongs to them
+  std::uint64_t vision_hash = 0;   // of those of the ViT: features belong to them
   std::string table;               // trainable_table of the whole model
   std::vector<std::string> files;  // that weights were read from
+  SharedWeights shared;            // what this rank has in common with others of its node
 
   PromptBuilder prompts(const TrainConfig& config) const;
 };
@@ -26,11 +29,14 @@ struct Assembly {
 // What config.model describes, with a vocabulary of so many tokens.
 MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary);
 
-// Loads config.model. A frozen weight that no file has, or has in another shape, is an Error that lists all such.
+// Loads config.model, with its ViT whatever data.features says. A frozen weight that no file has, or has in another
+// shape, is an Error that lists all such.
 Assembly assemble(const TrainConfig& config);
-// The same, but this rank holds `pieces` alone; what is known of the whole model comes from all ranks of the pipeline.
-// Collective.
+// The same on each of `replicas`, which share frozen weights as config.run.share_frozen says. Collective.
+Assembly assemble(const TrainConfig& config, Communicator& replicas);
+// The same, but this rank and its replicas hold `pieces` alone; what is known of the whole model comes from all ranks
+// of the pipeline. Collective over both.
 Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
-                  const std::vector<BlockRange>& pieces, Communicator& pipeline);
+                  const std::vector<BlockRange>& pieces, Communicator& pipeline, Communicator& replicas);
 
 }  // namespace skymm

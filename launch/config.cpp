@@ -219,6 +219,10 @@ void check_parallel(const TrainConfig& config) {
        fmt::format("parallel.chunks {} needs parallel.schedule interleaved; it is {}", p.chunks, p.schedule));
   need(p.chunks == 1 || p.pipeline > 1,
        "parallel.chunks is for pipelines of several ranks; set parallel.pipeline 2 or more");
+  const std::size_t modes = config.model.recompute.size();
+  need(modes <= 1 || modes == static_cast<std::size_t>(p.pipeline),
+       fmt::format("model.recompute has {} entries: give one for all stages, or one for each of parallel.pipeline {}",
+                   modes, p.pipeline));
   need(config.train.objective != "lvm" || (p.pipeline == 1 && p.zero <= 1),
        "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
 }
@@ -307,6 +311,7 @@ void check_config(const TrainConfig& config) {
        fmt::format("model.double_quantization is for model.frozen_format nf4; it is {}", model.frozen_format));
   if (train.objective == "lvm") {
     need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
+    need(!data.features, "train.objective lvm trains the vision model; leave data.features");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
     need(data.quarantine.empty() && train.spike_zscore == 0,
          "train.objective lvm knows neither data.quarantine nor train.spike_zscore");
@@ -320,6 +325,11 @@ void check_config(const TrainConfig& config) {
   need(train.objective != "text" || !sees, "train.objective text trains a decoder alone; set model.vision none");
   need(sees || (!contains(model.train, "vision") && !contains(model.train, "resampler")),
        "model.train has vision or resampler, but model.vision is none");
+  need(!data.features || sees, "data.features is for a model that sees, and model.vision is none");
+  need(!data.features || !contains(model.train, "vision"),
+       "data.features: features of a ViT that trains change with every step; leave vision out of model.train");
+  need(!data.features || !data.augment,
+       "data.features: pictures were encoded as they are, without augmentation; set data.augment false");
   need(!(contains(model.train, "lora") && contains(model.train, "decoder")),
        "model.train has both lora and decoder; LoRA adapts a frozen decoder, so choose one");
   need(model.resampler != "qwen" || !sees ||
@@ -330,6 +340,13 @@ void check_config(const TrainConfig& config) {
 void apply_process_options(const RunConfig& config) {
   set_log_level(parse_log_level(config.log_level));
   if (config.threads > 0) omp_set_num_threads(config.threads);
+}
+
+std::vector<Recompute> recompute_modes(const ModelConfig& config) {
+  if (config.recompute.empty()) return {Recompute::none};
+  std::vector<Recompute> modes;
+  for (const std::string& name : config.recompute) modes.push_back(parse_recompute(name));
+  return modes;
 }
 
 OptimizerOptions optimizer_options(const TrainConfig& config) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "launch/options.hpp"
+#include "ops/layers/recompute.hpp"
 #include "parallel/zero/optimizer.hpp"
 
 namespace skymm {
@@ -30,6 +31,7 @@ struct RunConfig {
   std::string resume = "auto";           // auto, none, or a checkpoint
   std::string save_before_end = "auto";  // auto, none, or minutes
   std::string log_level = "info";
+  std::string share_frozen = "auto";
   bool trace = false;
 };
 
@@ -48,7 +50,7 @@ struct ModelConfig {
   std::string frozen_format = "dtype";
   bool double_quantization = false;
   std::vector<std::string> train = {"resampler", "lora"};
-  std::string recompute = "none";
+  std::vector<std::string> recompute;  // of all stages, or one a stage; empty: none
 };
 
 struct DataConfig {
@@ -61,6 +63,7 @@ struct DataConfig {
   std::string balance = "samples";
   std::string quarantine;
   bool augment = true, fast_jpeg = false;
+  bool features = false;
   int workers = 1;
 };
 
@@ -116,6 +119,8 @@ void check_config(const TrainConfig& config);
 // Sets the log level and the number of threads of this process.
 void apply_process_options(const RunConfig& config);
 
+// model.recompute: one of all stages, or one a stage.
+std::vector<Recompute> recompute_modes(const ModelConfig& config);
 OptimizerOptions optimizer_options(const TrainConfig& config);
 float learning_rate(const TrainConfig& config, std::int64_t step);  // of the step, counted from 0
 

@@ -48,6 +48,16 @@ const std::vector<Option>& config_options() {
        "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute and twice the longest step; "
        "without Slurm it changes nothing",
        [](C& c) -> Field { return &c.run.save_before_end; }},
+      {"run.share_frozen",
+       "WHEN",
+       "auto: ranks of one node that hold the same frozen weights read them together and keep one copy, where the "
+       "system "
+       "lets them; off: a copy each. The numbers are the same",
+       [](C& c) -> Field { return &c.run.share_frozen; },
+       {},
+       [] {
+         return Names{"auto", "off"};
+       }},
       {"run.log_level",
        "LEVEL",
        "how much is said on the terminal",
@@ -135,14 +145,13 @@ const std::vector<Option>& config_options() {
          return Names{"resampler", "lora", "decoder", "vision"};
        }},
       {"model.recompute",
-       "WHAT",
-       "full: keep only each layer's input and compute the rest again in backward, for less "
-       "memory",
+       "WHAT[,...]",
+       "what the decoder's layers compute again in backward, instead of keeping it, for less memory: attention+mlp: "
+       "what lies inside of attention and MLP; full: all but a layer's input. One for all stages of a pipeline, or "
+       "one a stage, such as full,attention+mlp,none",
        [](C& c) -> Field { return &c.model.recompute; },
        {},
-       [] {
-         return Names{"none", "full"};
-       }},
+       [] { return names_of_views(recompute_names()); }},
 
       {"data.train", "PATH[:WEIGHT],...", "data sets to learn from; samples are drawn in proportion to the weights",
        [](C& c) -> Field { return &c.data.train; }},
@@ -183,6 +192,11 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.quarantine; }},
       {"data.augment", "BOOL", "shift pictures and change their brightness a little",
        [](C& c) -> Field { return &c.data.augment; }},
+      {"data.features", "BOOL",
+       "read what the frozen ViT makes of each picture, which skymm data encode left beside every data set, in place "
+       "of "
+       "running it; needs data.augment false",
+       [](C& c) -> Field { return &c.data.features; }},
       {"data.fast_jpeg", "BOOL",
        "decode JPEGs at a half or less where that is large enough: faster, not quite the same",
        [](C& c) -> Field { return &c.data.fast_jpeg; }},

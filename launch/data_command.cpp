@@ -13,6 +13,7 @@
 #include "io/tokenizer.hpp"
 #include "launch/command.hpp"
 #include "launch/derive_command.hpp"
+#include "launch/encode_command.hpp"
 #include "launch/import_command.hpp"
 #include "launch/options.hpp"
 
@@ -111,7 +112,8 @@ std::vector<std::string> files_of(const std::string& path) {
   if (!fs::is_directory(path) || fs::exists(fs::path(path) / manifest_name)) return {path};
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(path)) {
-    if (entry.path().extension() == ".h5") files.push_back(entry.path().string());
+    const std::string file = entry.path().string();
+    if (file.ends_with(".h5") && !file.ends_with(".features.h5")) files.push_back(file);
   }
   check(!files.empty(), "the folder {} holds no data set (*.h5)", path);
   std::ranges::sort(files);
@@ -237,6 +239,7 @@ int data_command(const std::vector<std::string>& arguments) {
       {"build", "make a data set", build_command},
       {"import", "bring in a data set of another project", import_command},
       {"translate", "copy a set into the other language, of translations that exist", translate_command},
+      {"encode", "keep what a recipe's frozen ViT makes of the pictures", encode_command},
       {"inspect", "say what a data set holds, and show samples", inspect_command},
       {"verify", "read every byte and compare checksums", verify_command},
   };

@@ -47,7 +47,7 @@ int eval_mmbench(const Arguments& arguments) {
   const auto size = static_cast<std::size_t>(ranks->size()), rank = static_cast<std::size_t>(ranks->rank());
   const std::vector<MmbenchQuestion> questions =
       read_mmbench_table(data, [&](std::size_t i) { return i % size == rank; });
-  Run run = open_to_evaluate(dir, true);
+  Run run = open_to_evaluate(dir, true, *ranks);
   const std::vector<std::string> answers =
       shared_answers(run, *ranks,
                      {.count = questions.size(),
@@ -104,7 +104,7 @@ int eval_pope(const Arguments& arguments) {
   const auto limit = static_cast<std::size_t>(arguments.get("limit", parse_count, std::int64_t{0}));
   const std::unique_ptr<Communicator> ranks = world();
   std::vector<PopeSplit> splits = read_pope_splits(data);
-  Run run = open_to_evaluate(dir, true);
+  Run run = open_to_evaluate(dir, true, *ranks);
   std::vector<PopeScore> scores;
   json figures = {{"run", dir}, {"data", data}, {"after", after}, {"splits", json::array()}}, all = json::array();
   for (PopeSplit& split : splits) {

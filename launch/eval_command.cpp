@@ -112,7 +112,7 @@ int eval_mme(const Arguments& arguments) {
     }
     sets.emplace_back(set.language, std::move(tasks));
   }
-  Run run = open_to_evaluate(dir, true);
+  Run run = open_to_evaluate(dir, true, *ranks);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (auto& [language, tasks] : sets) {
     const std::vector<std::vector<MmeResult>> results = answer_mme(run, *ranks, tasks);
@@ -205,7 +205,7 @@ int eval_scenes(const Arguments& arguments) {
   const std::string dir = arguments.required("run");
   const std::int64_t scenes = arguments.get("scenes", parse_positive, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
-  Run run = open_to_evaluate(dir, false);
+  Run run = open_to_evaluate(dir, false, *ranks);
   const std::vector<Sample> mine = share_of(held_out_scene_texts(static_cast<int>(scenes), turns, seed), *ranks);
   report_answers(run, *ranks, mine, dir, "scenes", {{"run", dir}, {"scenes", scenes}});
   return 0;
@@ -232,7 +232,7 @@ int eval_answers(const Arguments& arguments) {
                      skip = arguments.get("skip", parse_count, std::int64_t{0});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, skip, limit, *ranks);
-  Run run = open_to_evaluate(dir, has_pictures(mine));
+  Run run = open_to_evaluate(dir, has_pictures(mine), *ranks);
   report_answers(run, *ranks, mine, dir, "answers", {{"run", dir}, {"data", data}, {"skip", skip}, {"limit", limit}});
   return 0;
 }
@@ -244,7 +244,7 @@ int eval_names(const Arguments& arguments) {
   const std::int64_t limit = arguments.get("limit", parse_count, std::int64_t{200});
   const std::unique_ptr<Communicator> ranks = world();
   const std::vector<Sample> mine = read_share(data, 0, limit, *ranks);
-  Run run = open_to_evaluate(dir, true);
+  Run run = open_to_evaluate(dir, true, *ranks);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (const Language language : languages) {
     const CaptionNames own = caption_names(run, mine, language);

@@ -12,8 +12,8 @@ namespace skymm {
 
 using nlohmann::json;
 
-Run open_to_evaluate(const std::string& dir, bool needs_eyes) {
-  Run run = open_run(dir);
+Run open_to_evaluate(const std::string& dir, bool needs_eyes, Communicator& ranks) {
+  Run run = open_run(dir, ranks);
   apply_process_options(run.config.run);
   check(!needs_eyes || run.config.model.vision != "none",
         "the run in {} has no vision model (model.vision is none): it cannot be asked about pictures", dir);

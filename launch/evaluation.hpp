@@ -12,8 +12,8 @@ namespace skymm {
 
 constexpr Flag run_flag = {"run", "DIR", "run directory that skymm train made; while it trains, its newest checkpoint"};
 
-// The run in `dir`. Throws Error where it has no eyes and needs them.
-Run open_to_evaluate(const std::string& dir, bool needs_eyes);
+// The run in `dir`, on each of `ranks`. Throws Error where it has no eyes and needs them. Collective.
+Run open_to_evaluate(const std::string& dir, bool needs_eyes, Communicator& ranks);
 
 // Writes DIR/eval/NAME.json.
 void write_figures(const std::string& run_dir, const std::string& name, const nlohmann::json& figures);

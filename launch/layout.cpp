@@ -10,7 +10,7 @@ namespace {
 
 // What a micro-batch is taken for when the model is cut, before anybody knows how long samples are: a picture each, all
 // as long as they may be, half of the text answers. As skymm plan does.
-std::vector<BlockCost> expected_costs(const TrainConfig& config, const MultimodalConfig& model) {
+StageCosts expected_costs(const TrainConfig& config, const MultimodalConfig& model) {
   const std::int64_t samples = config.train.micro_batch, length = config.data.max_length;
   const std::int64_t visual = model.vision ? model.resampler.tokens(*model.vision) : 0;
   const std::int64_t images = model.vision ? samples : 0;
@@ -19,7 +19,8 @@ std::vector<BlockCost> expected_costs(const TrainConfig& config, const Multimoda
                           .images = images,
                           .resampled = images,
                           .mean_length = static_cast<double>(length)};
-  return block_costs(model, counts, compute_form(parse_dtype(config.model.dtype), cpu()));
+  const ComputeForm form = compute_form(parse_dtype(config.model.dtype), cpu());
+  return {model, counts, form, recompute_modes(config.model)};
 }
 
 }  // namespace
@@ -47,7 +48,7 @@ Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int
                              static_cast<int>(all_blocks(model).size() / parallel.chunks));
   layout.order = parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
   const PipelineShape shape{parallel.pipeline, micro_batches_of(config, layout.grid.data), parallel.chunks};
-  const std::vector<BlockCost> costs = expected_costs(config, model);
+  const StageCosts costs = expected_costs(config, model);
   layout.pieces = parallel.cuts.empty() ? partition(costs, {shape.stages, shape.chunks})
                                         : manual_cuts(model, parallel.cuts, shape.pieces());
   check_tied_table(costs, layout.pieces, shape.stages);

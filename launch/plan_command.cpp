@@ -24,6 +24,8 @@ const std::vector<Flag>& plan_flags() {
   static const std::vector<Flag> flags = {
       {"config", "RECIPE.ini", "the recipe to plan for"},
       {"ranks", "N", "of the job (default 1)"},
+      {"ranks-per-node", "N",
+       "that share frozen weights where they hold the same, unless run.share_frozen is off; default 1: none do"},
       {"memory", "SIZE", "of a rank, such as 80G or 512M; without it everything fits"},
       {"tokens", "N", "of a typical sample, visual ones too (default: data.max_length, the longest)"},
       {"labels", "N", "tokens of it that are learned (default: half of those that are not visual)"},
@@ -157,7 +159,10 @@ int plan_recipe(const Arguments& given) {
   input.micro_batch = micro_batch_of(given, config, input.model);
   input.micro_batches = micro_batches_of(config, 1);
   input.uneven = config.parallel.uneven == "deal";
+  input.recompute = recompute_modes(config.model);
   input.ranks = given.get("ranks", parse_small, 1);
+  if (config.run.share_frozen == "auto") input.ranks_per_node = given.get("ranks-per-node", parse_small, 1);
+  input.order = config.parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
   input.memory = given.get("memory", parse_size, 0.0);
   input.bandwidth = 1e9 * given.get("bandwidth", parse_speed, 10.0);
   input.operations =
@@ -170,6 +175,7 @@ int plan_recipe(const Arguments& given) {
               input.micro_batches, static_cast<long long>(input.micro_batch.tokens), input.operations / 1e9,
               input.bandwidth / 1e9, plan_table(plans, given.get("most", parse_positive, std::size_t{12})).c_str());
   std::printf("the first of them, MiB a rank of each stage:\n%s", memory_table(input, best).c_str());
+  std::printf("the same with each model.recompute on all stages:\n%s", recompute_table(input, best).c_str());
   if (best.problem.empty()) return 0;
   std::printf("\nnothing fits: %s\n", best.problem.c_str());
   return 1;

@@ -238,27 +238,44 @@ std::string tokenizer_path(const ModelConfig& model) {
   return model.tokenizer.empty() && !is_decoder_preset(model.decoder) ? model.decoder : model.tokenizer;
 }
 
-void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const std::vector<std::string>& paths,
-                  std::uint64_t seed) {
-  std::vector<std::unique_ptr<WeightSource>> files;
-  for (const std::string& path : paths) files.push_back(open_weights(path));
+WeightLoader::WeightLoader(std::vector<PretrainedPart> parts, const std::vector<std::string>& files, std::uint64_t seed)
+    : parts_(std::move(parts)), seed_(seed) {
+  for (const std::string& path : files) files_.push_back(open_weights(path));
+}
+
+const PretrainedPart* WeightLoader::part_with(const std::string& name) const {
+  const auto found = std::ranges::find_if(parts_, [&](const auto& part) { return part.places.contains(name); });
+  return found == parts_.end() ? nullptr : &*found;
+}
+
+void WeightLoader::check_has(const std::vector<NamedParameter>& parameters) const {
   std::vector<std::string> missing;
-  for (const NamedParameter& entry : all_parameters(model)) {
-    Parameter& parameter = *entry.parameter;
-    const auto part = std::ranges::find_if(parts, [&](const auto& p) { return p.places.contains(entry.name); });
-    if (const WeightSource* file = file_with(files, entry.name); file != nullptr && has_quantized(*file, entry.name)) {
-      load(parameter, read_quantized(*file, entry.name));
-    } else if (file != nullptr) {
-      read_parameter(*file, entry.name, {entry.name, 0, file->entry(entry.name).rows()}, parameter);
-    } else if (part != parts.end()) {
-      read_parameter(*part->source, entry.name, part->places.at(entry.name), parameter);
-    } else if (parameter.trainable) {
-      initialize(entry.name, parameter, seed);
-    } else {
-      missing.push_back(fmt::format("{} {}", entry.name, parameter.shape.str()));
-    }
+  for (const auto& [name, parameter] : parameters) {
+    const bool found = file_with(files_, name) != nullptr || part_with(name) != nullptr;
+    if (!found && !parameter->trainable) missing.push_back(fmt::format("{} {}", name, parameter->shape.str()));
   }
   check(missing.empty(), "frozen weights are in none of the files of model.weights:{}", listing("of them", missing));
+}
+
+void WeightLoader::load(const NamedParameter& entry) const {
+  const auto& [name, parameter] = entry;
+  if (const WeightSource* file = file_with(files_, name); file != nullptr && has_quantized(*file, name)) {
+    skymm::load(*parameter, read_quantized(*file, name));
+  } else if (file != nullptr) {
+    read_parameter(*file, name, {name, 0, file->entry(name).rows()}, *parameter);
+  } else if (const PretrainedPart* part = part_with(name)) {
+    read_parameter(*part->source, name, part->places.at(name), *parameter);
+  } else {
+    initialize(name, *parameter, seed_);
+  }
+}
+
+void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const std::vector<std::string>& files,
+                  std::uint64_t seed) {
+  const WeightLoader loader(parts, files, seed);
+  const std::vector<NamedParameter> all = all_parameters(model);
+  loader.check_has(all);
+  for (const NamedParameter& entry : all) loader.load(entry);
 }
 
 }  // namespace skymm

@@ -48,8 +48,25 @@ Pretrained open_pretrained(const TrainConfig& config, std::int64_t vocabulary);
 // model.tokenizer, or where that is empty what comes with model.decoder.
 std::string tokenizer_path(const ModelConfig& model);
 
-// Fills every parameter of `model`, which may be a part of the whole: from the last of `files` that has it, else from
-// the pretrained parts; else it starts at random where it trains, and is listed in an Error where it is frozen.
+// Fills parameters: each from the last of `files` that has it, else from the pretrained parts; else, where it trains,
+// at random.
+class WeightLoader {
+ public:
+  WeightLoader(std::vector<PretrainedPart> parts, const std::vector<std::string>& files, std::uint64_t seed);
+
+  // Throws Error that lists the frozen ones that are in no file.
+  void check_has(const std::vector<NamedParameter>& parameters) const;
+  void load(const NamedParameter& entry) const;
+
+ private:
+  const PretrainedPart* part_with(const std::string& name) const;
+
+  std::vector<PretrainedPart> parts_;
+  std::vector<std::unique_ptr<WeightSource>> files_;
+  std::uint64_t seed_;
+};
+
+// Fills every parameter of `model`, which may be a part of the whole.
 void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const std::vector<std::string>& files,
                   std::uint64_t seed);
 

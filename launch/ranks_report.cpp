@@ -12,26 +12,35 @@
 
 namespace skymm {
 
-std::string memory_table(Communicator& world) {
-  constexpr int rows = purpose_count + 1;  // the last: all purposes together
+std::string memory_table(Communicator& world, const SharedWeights& shared) {
+  constexpr int rows = purpose_count + 3;  // behind the purposes: all together, shared bytes and by how many ranks
   std::vector<double> peaks;
   const CachingAllocator& memory = cpu().allocator();
   for (int p = 0; p < purpose_count; ++p)
     peaks.push_back(static_cast<double>(memory.use(static_cast<Purpose>(p)).peak));
   peaks.push_back(static_cast<double>(memory.total().peak));
+  peaks.push_back(static_cast<double>(shared.bytes));
+  peaks.push_back(shared.ranks);
   const Tensor all = Tensor::empty({world.size() * rows}, DType::f64);
   world.all_gather(Tensor::from(peaks, {rows}), all);
   const std::vector<double> of_ranks = all.to_vector<double>();
 
   std::string table = fmt::format("  {:<14} {:>10} {:>6}\n", "purpose", "MiB", "rank");
-  for (int row = 0; row < rows; ++row) {
+  for (int row = 0; row < rows - 1; ++row) {
     int most = 0;
-    const auto peak = [&](int rank) { return of_ranks[static_cast<std::size_t>(rank * rows + row)]; };
+    const auto at = [&](int rank, int i) { return of_ranks[static_cast<std::size_t>(rank * rows + i)]; };
+    const auto peak = [&](int rank) { return at(rank, row); };
     for (int rank = 1; rank < world.size(); ++rank) {
       if (peak(rank) > peak(most)) most = rank;
     }
-    table += fmt::format("  {:<14} {:>10.1f} {:>6}\n", row < purpose_count ? name_of(static_cast<Purpose>(row)) : "all",
-                         peak(most) / (1 << 20), most);
+    const double mib = peak(most) / (1 << 20);
+    if (row <= purpose_count) {
+      table += fmt::format("  {:<14} {:>10.1f} {:>6}\n",
+                           row < purpose_count ? name_of(static_cast<Purpose>(row)) : "all", mib, most);
+    } else if (mib > 0) {
+      table += fmt::format("  {:<14} {:>10.1f} {:>6}  one copy of frozen weights for {:.0f} ranks of its node\n",
+                           "shared", mib, most, at(most, row + 1));
+    }
   }
   return table;
 }

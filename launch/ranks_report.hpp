@@ -4,11 +4,13 @@
 #include <string>
 
 #include "core/communicator.hpp"
+#include "launch/model_loading.hpp"
 
 namespace skymm {
 
-// A line a purpose: the most that a rank had live at once, MiB, and which rank it was. Collective.
-std::string memory_table(Communicator& world);
+// A line a purpose: the most that a rank had live at once, MiB, and which rank it was; then what ranks of one node
+// share, which is in no other line. Collective.
+std::string memory_table(Communicator& world, const SharedWeights& shared = {});
 
 // The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0; collective.
 void write_trace(Communicator& world, const std::string& path);

@@ -5,6 +5,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/checkpoint_folder.hpp"
+#include "parallel/communicator.hpp"
 
 namespace skymm {
 namespace {
@@ -22,13 +23,18 @@ void load_newest_checkpoint(Module& model, const std::string& dir) {
 }  // namespace
 
 Run open_run(const std::string& dir) {
+  SingleCommunicator alone;
+  return open_run(dir, alone);
+}
+
+Run open_run(const std::string& dir, Communicator& replicas) {
   const std::string config = dir + "/config.ini", trained = dir + "/trained.safetensors";
   check(std::filesystem::exists(config), "{} is no run directory: it has no config.ini; skymm train makes one", dir);
   const bool finished = std::filesystem::exists(trained);
   Run run;
   run.config = *parse_config({"--config", config});
   if (finished) run.config.model.weights.push_back(trained);
-  run.assembly = assemble(run.config);
+  run.assembly = assemble(run.config, replicas);
   if (!finished) load_newest_checkpoint(*run.assembly.model, dir);
   return run;
 }

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/communicator.hpp"
 #include "launch/assembly.hpp"
 #include "launch/config.hpp"
 
@@ -16,5 +17,7 @@ struct Run {
 // Of the run directory `dir`: config.ini with trained.safetensors, or, while the run goes on, with its newest
 // checkpoint. Throws Error that says what is missing and which command makes it.
 Run open_run(const std::string& dir);
+// The same on each of `replicas`, which share its frozen weights. Collective.
+Run open_run(const std::string& dir, Communicator& replicas);
 
 }  // namespace skymm

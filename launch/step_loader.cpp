@@ -6,6 +6,7 @@
 #include "io/dataset_source.hpp"
 #include "io/file.hpp"
 #include "launch/batches.hpp"
+#include "launch/features.hpp"
 #include "launch/options.hpp"
 #include "ops/models/cost.hpp"
 #include "parallel/pipeline/batches.hpp"
@@ -36,11 +37,13 @@ double image_cost(const MultimodalConfig& model) {
   return image / step_cost(model, {.tokens = 1, .mean_length = 1}).total();
 }
 
-std::shared_ptr<const Mixture> make_mixture(const TrainConfig& config, bool training) {
+std::shared_ptr<const Mixture> make_mixture(const TrainConfig& config, const Assembly& assembly, bool training) {
   std::vector<std::shared_ptr<const SampleSource>> sources;
   MixtureOptions mixture{.seed = config.run.seed, .shuffle = training};
   for (const SourceConfig& source : training ? config.data.train : config.data.validation) {
-    sources.push_back(std::make_shared<DatasetSource>(std::make_shared<Dataset>(source.path)));
+    const auto dataset = std::make_shared<const Dataset>(source.path);
+    const auto features = config.data.features ? open_features(*dataset, config, assembly) : nullptr;
+    sources.push_back(std::make_shared<DatasetSource>(dataset, dataset->size(), features));
     if (training) mixture.source_weights.push_back(source.weight);
   }
   if (training) {
@@ -65,7 +68,20 @@ std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& a
   if (training) options.quarantine = read_quarantine(config.data.quarantine);
   options.balance = parse_balance(config.data.balance);
   options.image_cost = image_cost(assembly.model->config());
-  return std::make_unique<Loader>(std::move(mixture), assembly.prompts(config), assembly.images, options);
+  PixelReader read = load_pixels;
+  if (config.data.features) {
+    read = [dtype = assembly.model->dtype()](std::string_view bytes, const ImageSpec&) {
+      return to_floats(bytes, dtype);
+    };
+  }
+  return std::make_unique<Loader>(std::move(mixture), assembly.prompts(config), assembly.images, options, read);
+}
+
+// [images * patches, width]; undefined without pictures.
+Tensor to_features(const std::vector<float>& values, const Multimodal& model) {
+  if (values.empty()) return {};
+  const std::int64_t width = model.config().vision->width;
+  return Tensor::from(values, {std::ssize(values) / width, width}).to(model.dtype());
 }
 
 double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>& batches) {
@@ -92,7 +108,7 @@ double useful_gflop(const MultimodalConfig& model, const std::vector<MicroBatch>
 StepLoader::StepLoader(const TrainConfig& config, const Assembly& assembly, const Grid& grid, bool training)
     : config_(config), model_(*assembly.model), pipeline_(grid.pipeline()), training_(training) {
   if (grid.first_stage()) {
-    mixture_ = make_mixture(config, training);
+    mixture_ = make_mixture(config, assembly, training);
     loader_ = make_loader(config, assembly, grid, mixture_, training);
   }
   const Tensor steps = Tensor::from(std::vector<std::int64_t>{loader_ ? loader_->steps_per_pass() : 0}, {1});
@@ -104,10 +120,13 @@ StepData StepLoader::next() {
   StepData data;
   if (loader_) {
     const double waited_before = loader_->waited_seconds();
-    const MicroBatches loaded = loader_->next();
+    MicroBatches loaded = loader_->next();
     const int image_size = model_.config().vision ? static_cast<int>(model_.config().vision->image) : 0;
-    for (const MicroBatch& batch : loaded.micro_batches) {
+    for (MicroBatch& batch : loaded.micro_batches) {
+      std::vector<float> features;
+      if (config_.data.features) features.swap(batch.pixels);
       data.batches.push_back(to_batch(batch, image_size, model_.dtype(), config_.run.seed, loaded.step, training_));
+      data.batches.back().features = to_features(features, model_);
       data.samples.push_back({batch.ids, batch.counts.label_tokens});
     }
     data.counts = loaded.counts;

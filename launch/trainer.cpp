@@ -46,8 +46,8 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       grid_(world, layout_.grid, layout_.order),
       world_(world),
       assembly_(assemble(config_, tokenizer_,
-                         pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage),
-                         grid_.pipeline())),
+                         pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage), grid_.pipeline(),
+                         grid_.data())),
       guard_({config_.train.spike_zscore, config_.train.most_skipped}),
       stragglers_(grid_),
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
@@ -78,6 +78,10 @@ void Trainer::say_layout() const {
     const std::string ranks = grid_.table();
     log::info("{} data-parallel x {} pipeline ranks, ZeRO stage {}\n{}", layout_.grid.data, layout_.grid.pipeline,
               config_.parallel.zero, ranks);
+  }
+  if (const auto [bytes, ranks] = assembly_.shared; ranks > 1) {
+    log::info("{:.1f} MiB of frozen weights are one copy for {} ranks of this node",
+              static_cast<double>(bytes) / (1 << 20), ranks);
   }
   if (shape.pieces() > 1) {
     log::info("schedule {}, {} micro-batches\n{}", name_of(kind), shape.micro_batches, layout_.table);
@@ -122,7 +126,7 @@ RunEnd Trainer::run() {
   }
   checkpointer_->finish();
   export_trained();
-  log::info("the most memory that a rank used, MiB\n{}", memory_table(world_));
+  log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared));
   return RunEnd::done;
 }
 

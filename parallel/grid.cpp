@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <map>
 
 #include "core/error.hpp"
 #include "parallel/gather_text.hpp"
@@ -33,6 +35,14 @@ GridPlace place_of(const GridShape& shape, GridOrder order, int rank) {
 int rank_of(const GridShape& shape, GridOrder order, GridPlace place) {
   if (order == GridOrder::pipeline_inside) return place.data * shape.pipeline + place.stage;
   return place.stage * shape.data + place.data;
+}
+
+int replicas_on_node(const GridShape& shape, GridOrder order, int ranks_per_node) {
+  std::map<std::pair<int, int>, int> replicas;  // by node and stage
+  for (int rank = 0; rank < shape.size(); ++rank) {
+    ++replicas[{rank / std::max(1, ranks_per_node), place_of(shape, order, rank).stage}];
+  }
+  return std::ranges::min_element(replicas, {}, [](const auto& entry) { return entry.second; })->second;
 }
 
 std::vector<GridShape> grids_of(int ranks, int most_stages) {

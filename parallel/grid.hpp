@@ -28,6 +28,10 @@ struct GridPlace {
 GridPlace place_of(const GridShape& shape, GridOrder order, int rank);
 int rank_of(const GridShape& shape, GridOrder order, GridPlace place);
 
+// Of the ranks of a stage, which hold the same pieces, how many are on one node of `ranks_per_node` consecutive ranks:
+// where they are fewest.
+int replicas_on_node(const GridShape& shape, GridOrder order, int ranks_per_node);
+
 // All shapes of so many ranks whose pipeline is at most `most_stages` long.
 std::vector<GridShape> grids_of(int ranks, int most_stages);
 

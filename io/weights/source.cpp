@@ -13,7 +13,11 @@ namespace skymm {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::int64_t chunk_elements = 1 << 20;  // converted at a time: few, as they are in memory twice
+constexpr std::int64_t chunk_elements = 1 << 20;  // copied at a time: few, as they are in memory twice
+
+std::int64_t rows_at_once(const WeightEntry& entry) {
+  return std::max<std::int64_t>(1, chunk_elements / std::max<std::int64_t>(entry.row_elements(), 1));
+}
 
 Shape shape_of(const WeightEntry& entry, std::int64_t rows) {
   Shape shape;
@@ -72,7 +76,12 @@ Tensor WeightSource::read_range(const WeightEntry& from, std::int64_t begin, std
   check(0 <= begin && begin <= end && end <= from.rows(), "{}: tensor '{}' {} has no rows [{}, {})", path_, from.name,
         from.shape_text(), begin, end);
   Tensor x = Tensor::empty(shape_of(from, end - begin), values_dtype(from), device);
-  copy_rows(from, begin, end, x);
+  if (x.rank() == 0) copy_rows(from, begin, end, x);
+  const std::int64_t step = rows_at_once(from);
+  for (std::int64_t row = begin; x.rank() > 0 && row < end; row += step) {
+    const std::int64_t last = std::min(row + step, end);
+    copy_rows(from, row, last, x.slice(0, row - begin, last - begin));
+  }
   return x;
 }
 
@@ -93,7 +102,7 @@ void WeightSource::read_into(const std::string& name, std::int64_t begin, std::i
         from.shape_text(), to.shape().str());
   if (to.rank() == 0 || to.dim(0) != end - begin)
     return to.copy_from(read_range(from, begin, end, to.device()).view(to.shape()));
-  const std::int64_t step = std::max<std::int64_t>(1, chunk_elements / std::max<std::int64_t>(width, 1));
+  const std::int64_t step = rows_at_once(from);
   for (std::int64_t row = begin; row < end; row += step) {
     const std::int64_t last = std::min(row + step, end);
     const Tensor part = to.slice(0, row - begin, last - begin);

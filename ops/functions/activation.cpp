@@ -47,7 +47,7 @@ Variable dropout(const Variable& x, float p, const RandomKey& key, const Tensor&
 
 Variable add(const Variable& x, const Variable& y) {
   const Tensor z = x.value().empty_like();
-  kernels(z).add(x.value(), y.value(), z);
+  if (x.graph().values_read()) kernels(z).add(x.value(), y.value(), z);
   return x.graph().record(z, {.name = "add", .inputs = {x, y}, .input_gradient = [](const NodeGradients& gradients) {
                                 gradients.add(0, gradients.output());
                                 gradients.add(1, gradients.output());

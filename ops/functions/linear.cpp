@@ -209,12 +209,13 @@ Variable recorded(const Tensor& y, const Variable& from, bool swiglu, const Line
   return graph.record(y, linear_node(from, swiglu, maps, low));
 }
 
-// y (+)= x W^T + b + the low-rank terms; returns the low-rank activations.
+// y (+)= x W^T + b + the low-rank terms; returns the low-rank activations. y undefined: these alone.
 Tensor compute(const Tensor& x, const LinearMaps& maps, Activation activation, const Tensor& y, bool accumulate) {
   Kernels& run = kernels(x);
-  run.linear(x, *maps.weight, maps.bias, activation, y, accumulate);
+  if (y.defined()) run.linear(x, *maps.weight, maps.bias, activation, y, accumulate);
   if (maps.loras.empty()) return {};
   const Tensor low = low_rank_activations(x, maps);
+  if (!y.defined()) return low;
   for_each_lora(maps, [&](const LoraTerm& lora, std::int64_t column, std::int64_t columns, std::int64_t first,
                           std::int64_t rank) {
     run.gemm(low.slice(1, first, first + rank), lora.b->value, y.slice(1, column, column + columns),
@@ -234,7 +235,8 @@ Variable linear(const Variable& x, const LinearMaps& maps, Activation kind) {
   // The activation's own gradient needs what comes before it, so that only without a graph the product ends in it.
   const std::vector<Parameter*> parameters = parameters_of(maps);
   const bool apart = !maps.loras.empty() || graph.needs_node(std::span(&x, 1), parameters);
-  const Tensor low = compute(in, maps, apart ? Activation::none : kind, y, false);
+  const bool read = graph.values_read() || kind != Activation::none;
+  const Tensor low = compute(in, maps, apart ? Activation::none : kind, read ? y : Tensor(), false);
   Variable out = recorded(y, x, false, maps, low);
   return apart ? activation(out, kind) : out;
 }
@@ -244,7 +246,7 @@ Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps) {
   check(x.dim(1) == maps.weight->in, "swiglu_linear: the input has shape {}, its rows should be {} wide",
         gate_up.value().shape().str(), 2 * maps.weight->in);
   const Tensor y = Tensor::empty({x.dim(0), maps.weight->out}, x.dtype(), x.device());
-  const Tensor low = compute(x, maps, Activation::none, y, false);
+  const Tensor low = compute(x, maps, Activation::none, gate_up.graph().values_read() ? y : Tensor(), false);
   return recorded(y, gate_up, true, maps, low);
 }
 

@@ -19,7 +19,10 @@ class SelfAttention final : public Module {
  public:
   SelfAttention(const SelfAttentionOptions& options, DType dtype, Device& device);
 
-  Variable forward(const Variable& x, const Context& context) { return output_.forward(heads(x, context), context); }
+  Variable forward(const Variable& x, const Context& context) { return project(heads(x, context), context); }
+  // forward in its two parts: x -> the heads' outputs [T, H D], and their projection.
+  Variable heads(const Variable& x, const Context& context);
+  Variable project(const Variable& heads, const Context& context) { return output_.forward(heads, context); }
   // residual + forward(x); may consume `residual`.
   Variable add_to(const Variable& residual, const Variable& x, const Context& context) {
     return output_.add_to(residual, heads(x, context), context);
@@ -32,8 +35,6 @@ class SelfAttention final : public Module {
   void merge(bool in);  // false: unmerge
 
  private:
-  Variable heads(const Variable& x, const Context& context);
-
   SelfAttentionOptions options_;
   Linear qkv_, output_;
 };

@@ -12,9 +12,33 @@ DecoderBlock::DecoderBlock(const DecoderBlockOptions& options, DType dtype, Devi
       gate_up_(options.width, {{"gate_proj", options.ffn}, {"up_proj", options.ffn}}, false, dtype, device),
       down_(options.ffn, {{"down_proj", options.width}}, false, dtype, device) {}
 
-Variable DecoderBlock::forward(const Variable& x, const Context& context) {
-  const auto [h, y] = post_attention_norm_.forward(x, attention_.forward(input_norm_.forward(x), context));
-  return add(h, down_.forward_swiglu(gate_up_.forward(y, context), context));
+Variable DecoderBlock::forward(const Variable& x, const Context& context, Recompute mode) {
+  if (mode == Recompute::full) {
+    return recompute([this, context](std::span<const Variable> in) { return forward(in[0], context); }, {x});
+  }
+  const auto [h, y] = post_attention_norm_.forward(x, attend(input_norm_.forward(x), context, mode));
+  const Variable branch =
+      mode == Recompute::none
+          ? mlp(y, context)
+          : recompute([this, context](std::span<const Variable> in) { return mlp(in[0], context); }, {y});
+  const Graph::SegmentOutput last(x.graph());
+  return add(h, branch);
+}
+
+Variable DecoderBlock::attend(const Variable& x, const Context& context, Recompute mode) {
+  if (mode == Recompute::none) return attention_.forward(x, context);
+  const Segment segment = [this, context](std::span<const Variable> in) {
+    const Variable heads = attention_.heads(in[0], context);
+    const Graph::SegmentOutput last(heads.graph());
+    return attention_.project(heads, context);
+  };
+  return recompute(segment, {x});
+}
+
+Variable DecoderBlock::mlp(const Variable& x, const Context& context) {
+  const Variable gate_up = gate_up_.forward(x, context);
+  const Graph::SegmentOutput last(x.graph());
+  return down_.forward_swiglu(gate_up, context);
 }
 
 void DecoderBlock::visit(const std::string& prefix, const ParameterVisitor& visitor) {

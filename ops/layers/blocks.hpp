@@ -3,6 +3,7 @@
 
 #include "ops/layers/attention.hpp"
 #include "ops/layers/norm.hpp"
+#include "ops/layers/recompute.hpp"
 
 namespace skymm {
 
@@ -18,7 +19,7 @@ class DecoderBlock final : public Module {
  public:
   DecoderBlock(const DecoderBlockOptions& options, DType dtype, Device& device);
 
-  Variable forward(const Variable& x, const Context& context);
+  Variable forward(const Variable& x, const Context& context, Recompute mode = Recompute::none);
 
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
   int add_lora(const std::string& prefix, const LoraOptions& options);
@@ -27,6 +28,9 @@ class DecoderBlock final : public Module {
   void merge(bool in);  // false: unmerge
 
  private:
+  Variable attend(const Variable& x, const Context& context, Recompute mode);
+  Variable mlp(const Variable& x, const Context& context);
+
   RmsNorm input_norm_, post_attention_norm_;
   SelfAttention attention_;
   Linear gate_up_, down_;

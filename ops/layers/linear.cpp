@@ -118,10 +118,13 @@ void Linear::freeze(Packing packing) {
   packing_ = packing;
   plain_ = Tensor();
   for (Entry& entry : entries_) entry.weight.value = Tensor();
+  device_.allocator().trim();  // in the cache it would take its room beside the packed form
 }
 
 void Linear::add_low_rank_to_weight(float sign) {
   const PurposeScope purpose(Purpose::weights);
+  check(!plain_.defined() || !plain_.storage().is_in_weight_memory(),
+        "LoRA cannot be merged into plain weights that ranks share: set run.share_frozen off");
   const Tensor plain = plain_.defined() ? plain_ : weight_->plain();
   const Tensor sum = plain.dtype() == DType::f32 ? plain : plain.to(DType::f32);
   std::int64_t row = 0;

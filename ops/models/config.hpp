@@ -8,6 +8,7 @@
 
 #include "ops/kernels/kernels.hpp"
 #include "ops/layers/linear.hpp"
+#include "ops/layers/recompute.hpp"
 
 namespace skymm {
 
@@ -49,8 +50,6 @@ struct ResamplerConfig {
   std::int64_t tokens(const VisionConfig& vision) const;
 };
 
-enum class Recompute : std::uint8_t { none, full };
-
 // What trains. Whatever does not is frozen; LoRA trains always.
 struct TrainableParts {
   bool vision = false, resampler = true, decoder = false;
@@ -64,8 +63,9 @@ struct MultimodalConfig {
   TrainableParts trainable;
   Packing packing = Packing::both;             // of frozen decoder weights
   std::optional<Quantization> quantization{};  // of frozen linear weights, ViT and decoder; none: as they compute
-  Recompute recompute = Recompute::none;
-  std::int64_t head_chunk_rows = 256;  // logits of so many rows exist at a time
+  Recompute recompute = Recompute::none;       // in the decoder's layers
+  std::int64_t head_chunk_rows = 256;          // logits of so many rows exist at a time
+  bool features = false;  // batches bring what the frozen ViT makes of their pictures: its blocks hand that on
 };
 
 // By name; an Error lists the names.

@@ -64,6 +64,7 @@ BlockCost layer_cost(const MultimodalConfig& config, const StepCounts& counts, c
   const DecoderConfig& d = config.decoder;
   const std::int64_t q = d.heads * d.head_width, kv = d.kv_heads * d.head_width;
   const bool trained = config.trainable.decoder;
+  const Recompute mode = config.recompute;
   const LoraMaps qkv = lora_of(config.lora, d.width, {{"q_proj", q}, {"k_proj", kv}, {"v_proj", kv}}),
                  out = lora_of(config.lora, q, {{"o_proj", d.width}}),
                  gate_up = lora_of(config.lora, d.width, {{"gate_proj", d.ffn}, {"up_proj", d.ffn}}),
@@ -73,9 +74,12 @@ BlockCost layer_cost(const MultimodalConfig& config, const StepCounts& counts, c
   const double e = number(static_cast<std::int64_t>(size_of(form.dtype))), tokens = number(counts.tokens);
 
   Flow flow{.gradient = gradient_in || trained || lora > 0};
-  flow.linear(tokens, number(weights), trained);
-  flow.linear(tokens, number(lora), true);
+  flow.linear(tokens, number(2 * d.width * (q + kv)), trained);
+  flow.linear(tokens, number(qkv.parameters + out.parameters), true);
   flow.attention(tokens, counts.mean_length / 2, q);
+  const double attention_work = flow.cost.forward;
+  flow.linear(tokens, number(3 * d.width * d.ffn), trained);
+  flow.linear(tokens, number(gate_up.parameters + down.parameters), true);
   BlockCost cost = flow.cost;
   const std::int64_t base = weights + 2 * d.width;
   cost.trained = lora + (trained ? base : 0);
@@ -91,25 +95,39 @@ BlockCost layer_cost(const MultimodalConfig& config, const StepCounts& counts, c
   }
 
   // Inputs of norms and products, qkv, attention's output, gate and up; LoRA's low-rank activations.
-  const bool attention = gradient_in || trained || qkv.ranks > 0;
-  std::int64_t kept = d.width + 2 * d.ffn + out.ranks + gate_up.ranks + down.ranks;
-  if (gradient_in || trained) kept += d.width;
-  if (trained || qkv.ranks > 0) kept += d.width;
-  if (attention) kept += 2 * q + 2 * kv + qkv.ranks;
-  if (trained || gate_up.ranks > 0) kept += d.width;
-  const double statistics = 4 * tokens * number(2 + d.heads);
-  cost.kept = tokens * number(kept) * e + statistics;
+  const auto rows = [&](std::int64_t width) { return tokens * number(width) * e; };
+  const bool attends = gradient_in || trained || qkv.ranks + out.ranks > 0, seams = mode == Recompute::attention_mlp;
+  double kept = rows(d.width) + 8 * tokens, attention = rows(out.ranks);
+  if (gradient_in || trained) kept += rows(d.width);
+  if (trained || qkv.ranks > 0 || (seams && attends)) kept += rows(d.width);
+  if (trained || gate_up.ranks > 0 || seams) kept += rows(d.width);
+  if (attends) attention += rows(2 * q + 2 * kv + qkv.ranks) + 4 * tokens * number(d.heads);
+  const double mlp = rows(2 * d.ffn + gate_up.ranks + down.ranks);
   const bool dropout = config.lora.dropout > 0 && down.ranks > 0;
-  cost.backward_peak = tokens * e *
-                       number(std::max(d.width + (dropout ? 4 : 3) * d.ffn,  // through down, swiglu's and its input's
-                                       3 * d.width + 2 * q + 2 * kv));       // through attention
-  if (config.recompute == Recompute::full) {
-    cost.recompute = cost.forward;
-    const double input = cost.output;
-    cost.backward_peak += cost.kept - input;
-    cost.forward_peak = tokens * number(d.width + 3 * d.ffn) * e;
-    cost.kept = input;
+  const double mlp_peak = rows(d.width + (dropout ? 4 : 3) * d.ffn);  // through down, swiglu's and its input's
+  const double attention_peak = rows(3 * d.width + 2 * q + 2 * kv);
+
+  // The last product of what is computed again is left out: that of down, and of o_proj where attention stands alone.
+  const auto product = [&](std::int64_t in, const LoraMaps& term) {
+    return 2 * tokens * number((in + term.ranks) * d.width);
+  };
+  switch (mode) {
+    case Recompute::none:
+      cost.kept = kept + attention + mlp;
+      cost.backward_peak = std::max(mlp_peak, attention_peak);
+      break;
+    case Recompute::attention_mlp:
+      cost.kept = kept;
+      cost.backward_peak = std::max(mlp_peak + mlp, attention_peak + attention);
+      cost.recompute = cost.forward - product(d.ffn, down) - (attends ? product(q, out) : attention_work);
+      break;
+    case Recompute::full:
+      cost.kept = cost.output;
+      cost.backward_peak = std::max(mlp_peak, attention_peak) + kept + attention + mlp - cost.output;
+      cost.recompute = cost.forward - product(d.ffn, down);
+      break;
   }
+  if (mode != Recompute::none) cost.forward_peak = rows(d.width + 3 * d.ffn);
   return cost;
 }
 
@@ -142,6 +160,10 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
       flow.cost.forward_peak = tokens * number(2 * width) * e;
       flow.cost.backward_peak = tokens * number(2 * width + 2 * v.ffn) * e;
     }
+  }
+  if (config.features) {  // they are handed on from block to block, and no weights are held
+    const double handed = number(counts.resampled * v.patches() * width) * e;
+    return {.frozen = parameters, .kept = index == 0 ? handed : 0, .output = handed};
   }
   BlockCost cost = flow.cost;
   (trained ? cost.trained : cost.frozen) = parameters;

@@ -99,7 +99,7 @@ Shape boundary_shape(const MultimodalConfig& config, std::int64_t block, const B
   const std::int64_t images = sizes.labels > 0 ? sizes.images : 0, tokens = sizes.labels > 0 ? sizes.tokens : 0;
   switch (next.kind) {
     case BlockKind::vision:
-      return {images * config.vision->tokens(), config.vision->width};
+      return {images * (config.features ? config.vision->patches() : config.vision->tokens()), config.vision->width};
     case BlockKind::resampler:
       return {images * config.vision->patches(), config.vision->width};
     case BlockKind::embedding:

@@ -49,13 +49,11 @@ DecoderBlock& Decoder::block(std::int64_t i) {
   return *block;
 }
 
-Variable Decoder::layer(std::int64_t i, const Variable& x, const Context& context, Recompute policy) {
+Variable Decoder::layer(std::int64_t i, const Variable& x, const Context& context, Recompute mode) {
   const TraceSpan span("decoder layer");
-  DecoderBlock& block = this->block(i);
   Context own = context;
   own.layer = i;
-  if (policy == Recompute::none) return block.forward(x, own);
-  return recompute([&block, own](std::span<const Variable> inputs) { return block.forward(inputs[0], own); }, {x});
+  return block(i).forward(x, own, mode);
 }
 
 Variable Decoder::loss(const Variable& x, const Tensor& rows, const Tensor& label_ids, std::int64_t chunk_rows) {
@@ -93,15 +91,18 @@ void Decoder::add_lora(const LoraOptions& options) {
   }
 }
 
-void Decoder::freeze(Packing packing) {
-  for (const auto& block : blocks_) {
-    if (block) block->freeze(packing);
-  }
+void Decoder::freeze(BlockRange layers, Packing packing) {
+  for (std::int64_t i = layers.begin; i < layers.end; ++i) block(i).freeze(packing);
+}
+
+void Decoder::freeze_head(Packing packing) {
   // A tied table has to stay plain, as rows are looked up in it; and where memory counts a second copy is too much.
   if (!held_.head || config_.tied || packing == Packing::none || held_.quantization) return;
   const PurposeScope purpose(Purpose::weights);
-  head_weight_ = kernels(head_.value).make_linear_weight(head_.value, packing);
+  Device& device = head_.value.device();
+  head_weight_ = kernels(device).make_linear_weight(head_.value, packing);
   head_.value = Tensor();
+  device.allocator().trim();
 }
 
 void Decoder::merge_lora(bool in) {

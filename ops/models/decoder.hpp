@@ -25,7 +25,7 @@ class Decoder final : public Module {
 
   // tokens i32 [T] -> [T, width]; zeros where a token is negative.
   Variable embed(Graph& graph, const Tensor& tokens);
-  Variable layer(std::int64_t i, const Variable& x, const Context& context, Recompute recompute = Recompute::none);
+  Variable layer(std::int64_t i, const Variable& x, const Context& context, Recompute mode = Recompute::none);
   // The sum over rows of x of the cross entropy with label_ids. rows i32 [L] are taken first, so that norm and head see
   // no others.
   Variable loss(const Variable& x, const Tensor& rows, const Tensor& label_ids, std::int64_t chunk_rows);
@@ -37,7 +37,9 @@ class Decoder final : public Module {
 
   // LoRA on the linear layers that the options name. Throws Error for a name that no layer has.
   void add_lora(const LoraOptions& options);
-  void freeze(Packing packing);
+  // Linear::freeze of what the layers [begin, end) hold; of the head, where it is not tied.
+  void freeze(BlockRange layers, Packing packing);
+  void freeze_head(Packing packing);
   void merge_lora(bool in);  // false: unmerge
 
  private:

@@ -34,6 +34,7 @@ DecoderParts decoder_parts(const MultimodalConfig& config, const std::vector<Blo
                            .head = !indices_of(config, BlockKind::head, pieces).empty(),
                            .layers = indices_of(config, BlockKind::layer, pieces),
                            .quantization = config.trainable.decoder ? std::nullopt : config.quantization};
+  check(!config.features || !config.trainable.vision, "a ViT that trains cannot be left out for features made before");
   check(!config.decoder.tied || !config.trainable.decoder || parts.embedding == parts.head,
         "the decoder's head is its embedding table, and it trains: one rank must hold both. Give the first and the "
         "last piece to one rank, train without the decoder's own weights, or take a decoder with a head of its own");
@@ -102,6 +103,11 @@ Variable Multimodal::forward(BlockRange piece, Graph& graph, Variable x, const B
 }
 
 Variable Multimodal::see(BlockRange blocks, Graph& graph, const Variable& x, const Batch& batch) {
+  if (config_.features) {
+    if (blocks.begin > 0) return x;
+    check(batch.features.defined(), "the batch has rows for visual tokens, but no features");
+    return graph.constant(batch.features);
+  }
   if (batch.features.defined()) {
     check(blocks == vision_->blocks(), "a batch with features in place of pixels needs the whole ViT in one piece");
     return graph.constant(batch.features);
@@ -151,11 +157,24 @@ Tensor Multimodal::features(const Tensor& pixels) {
 }
 
 void Multimodal::freeze() {
-  // A frozen ViT has no backward, so that one packed copy is enough for it.
-  if (vision_ && !config_.trainable.vision) {
-    vision_->freeze(config_.packing == Packing::none ? Packing::none : Packing::forward);
+  for (const BlockRange piece : pieces_) freeze(piece);
+}
+
+void Multimodal::freeze(BlockRange blocks) {
+  check(holds(blocks), "blocks [{}, {}) of the model are not all held here", blocks.begin, blocks.end);
+  if (const BlockRange vision = indices_of(config_, BlockKind::vision, blocks);
+      vision.size() > 0 && !config_.trainable.vision) {
+    // A frozen ViT has no backward, so that one packed copy is enough for it.
+    vision_->freeze(vision, config_.packing == Packing::none ? Packing::none : Packing::forward);
   }
-  if (!config_.trainable.decoder) decoder_.freeze(config_.packing);
+  if (config_.trainable.decoder) return;
+  decoder_.freeze(indices_of(config_, BlockKind::layer, blocks), config_.packing);
+  if (indices_of(config_, BlockKind::head, blocks).size() > 0) decoder_.freeze_head(config_.packing);
+}
+
+void Multimodal::drop_vision() {
+  check(config_.features, "the ViT is needed: batches bring pixels, not features");
+  vision_.reset();
 }
 
 void Multimodal::visit(const std::string& prefix, const ParameterVisitor& visitor) {

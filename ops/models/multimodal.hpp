@@ -66,6 +66,9 @@ class Multimodal final : public Module {
   // Brings frozen weights into the form that computes fastest. Once, after they were loaded; the values of those
   // parameters are gone then (their shapes stay).
   void freeze();
+  void freeze(BlockRange blocks);  // the same of some that are held, so that a model can be loaded block by block
+  // Gives the ViT's memory back, where features come in place of pixels: it was there to be known by its weights.
+  void drop_vision();
   // Adds LoRA's terms to the frozen weights, for export or for faster answers; and the opposite.
   void merge_lora() { decoder_.merge_lora(true); }
   void unmerge_lora() { decoder_.merge_lora(false); }

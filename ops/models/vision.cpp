@@ -105,10 +105,10 @@ void VisionTransformer::visit(const std::string& prefix, const ParameterVisitor&
   }
 }
 
-void VisionTransformer::freeze(Packing packing) {
-  if (embeddings_) embeddings_->freeze(packing);
-  for (const auto& block : blocks_) {
-    if (block) block->freeze(packing);
+void VisionTransformer::freeze(BlockRange blocks, Packing packing) {
+  if (blocks.begin == 0 && blocks.end > 0) embeddings_->freeze(packing);
+  for (std::int64_t i = blocks.begin; i < std::min(blocks.end, config_.blocks()); ++i) {
+    blocks_.at(static_cast<std::size_t>(i))->freeze(packing);
   }
 }
 

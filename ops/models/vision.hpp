@@ -46,7 +46,7 @@ class VisionTransformer final : public Module {
 
   const VisionConfig& config() const { return config_; }
   void visit(const std::string& prefix, const ParameterVisitor& visitor) override;
-  void freeze(Packing packing);
+  void freeze(BlockRange blocks, Packing packing);
 
  private:
   VisionConfig config_;

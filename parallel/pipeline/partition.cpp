@@ -54,7 +54,8 @@ std::optional<std::vector<BlockRange>> least_of_the_most(std::size_t blocks, std
 }
 
 // The block of an embedding that is the head too, and trains.
-std::optional<std::int64_t> trained_table(const std::vector<BlockCost>& costs) {
+std::optional<std::int64_t> trained_table(const StageCosts& stages) {
+  const std::vector<BlockCost>& costs = stages.of(0);  // stages differ in what they compute again alone
   const auto table = std::ranges::find_if(costs, [](const BlockCost& cost) { return cost.tied > 0; });
   if (table == costs.end() || table->trained == 0) return std::nullopt;
   return table - costs.begin();
@@ -85,6 +86,14 @@ bool contains(BlockRange piece, std::int64_t block) { return piece.begin <= bloc
 
 }  // namespace
 
+StageCosts::StageCosts(MultimodalConfig config, const StepCounts& counts, const ComputeForm& form,
+                       const std::vector<Recompute>& modes) {
+  for (const Recompute mode : modes) {
+    config.recompute = mode;
+    lists_.push_back(block_costs(config, counts, form));
+  }
+}
+
 std::vector<BlockRange> pieces_of_stage(const std::vector<BlockRange>& pieces, int stages, int stage) {
   std::vector<BlockRange> own;
   for (auto i = static_cast<std::size_t>(stage); i < pieces.size(); i += static_cast<std::size_t>(stages)) {
@@ -93,17 +102,20 @@ std::vector<BlockRange> pieces_of_stage(const std::vector<BlockRange>& pieces, i
   return own;
 }
 
-std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const PartitionShape& shape,
-                                  const MemoryLimit& memory) {
+std::vector<BlockRange> partition(const StageCosts& costs, const PartitionShape& shape, const MemoryLimit& memory) {
   check(shape.stages > 0 && shape.chunks > 0, "a pipeline of {} stages with {} chunks each does not exist",
         shape.stages, shape.chunks);
-  check(static_cast<std::size_t>(shape.pieces()) <= costs.size(),
-        "the model has {} blocks, too few for {} stages with {} pieces each; take fewer stages or chunks", costs.size(),
-        shape.stages, shape.chunks);
-  std::vector<double> until{0};  // time of the blocks before
-  for (const BlockCost& cost : costs) until.push_back(until.back() + time_of(cost));
-  const auto time = [&](BlockRange piece) {
-    return until[static_cast<std::size_t>(piece.end)] - until[static_cast<std::size_t>(piece.begin)];
+  check(static_cast<std::size_t>(shape.pieces()) <= costs.blocks(),
+        "the model has {} blocks, too few for {} stages with {} pieces each; take fewer stages or chunks",
+        costs.blocks(), shape.stages, shape.chunks);
+  std::vector<std::vector<double>> until(static_cast<std::size_t>(shape.stages), {0});  // time of the blocks before
+  for (int stage = 0; stage < shape.stages; ++stage) {
+    std::vector<double>& sums = until[static_cast<std::size_t>(stage)];
+    for (const BlockCost& cost : costs.of(stage)) sums.push_back(sums.back() + time_of(cost));
+  }
+  const auto time = [&](int number, BlockRange piece) {
+    const std::vector<double>& sums = until[static_cast<std::size_t>(number % shape.stages)];
+    return sums[static_cast<std::size_t>(piece.end)] - sums[static_cast<std::size_t>(piece.begin)];
   };
   if (!can_cut(costs, shape)) fail_for_table(shape.stages);
   const std::optional<std::int64_t> table = trained_table(costs);
@@ -113,12 +125,12 @@ std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const Par
   constexpr double never = std::numeric_limits<double>::infinity();
   const bool limited = memory.limit > 0, each = shape.chunks == 1;
   const auto count = static_cast<std::size_t>(shape.pieces());
-  const auto fastest = least_of_the_most(costs.size(), count, [&](int number, BlockRange piece) {
+  const auto fastest = least_of_the_most(costs.blocks(), count, [&](int number, BlockRange piece) {
     const bool fits = !limited || !each || memory.bytes(number, {piece}) <= memory.limit;
-    return fits && !tears(number, piece) ? time(piece) : never;
+    return fits && !tears(number, piece) ? time(number, piece) : never;
   });
   if (!fastest) {
-    fail_for_memory(*least_of_the_most(costs.size(), count,
+    fail_for_memory(*least_of_the_most(costs.blocks(), count,
                                        [&](int stage, BlockRange piece) {
                                          return tears(stage, piece) ? never : memory.bytes(stage, {piece});
                                        }),
@@ -132,8 +144,8 @@ std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const Par
   return *fastest;
 }
 
-bool can_cut(const std::vector<BlockCost>& costs, const PartitionShape& shape) {
-  const auto blocks = static_cast<std::int64_t>(costs.size());
+bool can_cut(const StageCosts& costs, const PartitionShape& shape) {
+  const auto blocks = static_cast<std::int64_t>(costs.blocks());
   if (shape.pieces() > blocks) return false;
   const std::optional<std::int64_t> table = trained_table(costs);
   if (!table) return true;
@@ -144,7 +156,7 @@ bool can_cut(const std::vector<BlockCost>& costs, const PartitionShape& shape) {
   return false;
 }
 
-void check_tied_table(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces, int stages) {
+void check_tied_table(const StageCosts& costs, const std::vector<BlockRange>& pieces, int stages) {
   const std::optional<std::int64_t> table = trained_table(costs);
   if (!table) return;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
@@ -185,13 +197,17 @@ std::string name_of(const MultimodalConfig& config, BlockRange piece) {
                            : fmt::format("{} - {}", first, name_of(blocks.at(static_cast<std::size_t>(piece.end - 1))));
 }
 
-std::string partition_table(const MultimodalConfig& config, const std::vector<BlockCost>& costs,
+std::string partition_table(const MultimodalConfig& config, const StageCosts& costs,
                             const std::vector<BlockRange>& pieces, int stages) {
-  const double all = time_of(piece_cost(costs, {0, static_cast<std::int64_t>(costs.size())}));
+  const auto cost_of = [&](std::size_t i) {
+    return piece_cost(costs.of(static_cast<int>(i % static_cast<std::size_t>(stages))), pieces[i]);
+  };
+  double all = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) all += time_of(cost_of(i));
   std::string table = fmt::format("  {:>5}  {:<26} {:>12} {:>14} {:>9} {:>9} {:>11} {:>11} {:>11}\n", "stage", "blocks",
                                   "trained", "frozen", "forward", "backward", "weights MiB", "kept MiB", "output MiB");
   for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const BlockCost cost = piece_cost(costs, pieces[i]);
+    const BlockCost cost = cost_of(i);
     constexpr double mib = 1024.0 * 1024.0;
     table += fmt::format("  {:>5}  {:<26} {:>12} {:>14} {:>7.1f} % {:>7.1f} % {:>11.1f} {:>11.2f} {:>11.2f}\n",
                          i % static_cast<std::size_t>(stages), name_of(config, pieces[i]), cost.trained, cost.frozen,

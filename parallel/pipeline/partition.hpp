@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ops/models/cost.hpp"
@@ -16,6 +17,24 @@ namespace skymm {
 struct PartitionShape {
   int stages = 1, chunks = 1;
   int pieces() const { return stages * chunks; }
+};
+
+// The costs of a model's blocks on each stage of a pipeline: stages may differ in what they compute again.
+class StageCosts {
+ public:
+  // NOLINTNEXTLINE(google-explicit-constructor): most models cost the same everywhere
+  StageCosts(std::vector<BlockCost> everywhere) : lists_{std::move(everywhere)} {}
+  // modes: of each stage, or one of all.
+  StageCosts(MultimodalConfig config, const StepCounts& counts, const ComputeForm& form,
+             const std::vector<Recompute>& modes);
+
+  const std::vector<BlockCost>& of(int stage) const {
+    return lists_.size() == 1 ? lists_.front() : lists_.at(static_cast<std::size_t>(stage));
+  }
+  std::size_t blocks() const { return lists_.front().size(); }
+
+ private:
+  std::vector<std::vector<BlockCost>> lists_;
 };
 
 // The pieces of one stage: s, s + stages, ... (PipelineShape::piece).
@@ -36,13 +55,12 @@ struct MemoryLimit {
 //
 // A tied table that trains (an embedding that is the head too) must be whole on one stage, which is the last: only cuts
 // that have the embedding there are taken, and where there is none, that is the Error.
-std::vector<BlockRange> partition(const std::vector<BlockCost>& costs, const PartitionShape& shape,
-                                  const MemoryLimit& memory = {});
+std::vector<BlockRange> partition(const StageCosts& costs, const PartitionShape& shape, const MemoryLimit& memory = {});
 
 // Whether partition() finds a cut where memory does not count.
-bool can_cut(const std::vector<BlockCost>& costs, const PartitionShape& shape);
+bool can_cut(const StageCosts& costs, const PartitionShape& shape);
 // Throws Error where these pieces tear a tied table apart that trains.
-void check_tied_table(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces, int stages);
+void check_tied_table(const StageCosts& costs, const std::vector<BlockRange>& pieces, int stages);
 
 // The pieces that begin at the blocks of these names (cut.hpp): the first may be left out, "resampler", "layers.12".
 // Throws Error for names that are none, or out of order.
@@ -52,7 +70,7 @@ std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::v
                                     int pieces);
 
 // For people: a line a piece with its stage, blocks, parameters, share of the work and what crosses behind it.
-std::string partition_table(const MultimodalConfig& config, const std::vector<BlockCost>& costs,
+std::string partition_table(const MultimodalConfig& config, const StageCosts& costs,
                             const std::vector<BlockRange>& pieces, int stages);
 
 // "vision.0 - resampler"

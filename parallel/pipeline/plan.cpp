@@ -38,6 +38,16 @@ double activation_peak(const std::vector<BlockCost>& chunks, const Schedule& sch
   return peak;
 }
 
+std::vector<Recompute> modes_of(const PlanInput& input) {
+  return input.recompute.empty() ? std::vector{input.model.recompute} : input.recompute;
+}
+
+StageCosts costs_of(const PlanInput& input) { return {input.model, input.micro_batch, input.form, modes_of(input)}; }
+
+std::vector<BlockRange> cuts_by_hand(const PlanInput& input) {
+  return input.cuts.empty() ? std::vector<BlockRange>() : cut_at(input.model, input.cuts);
+}
+
 std::vector<BlockCost> chunk_costs(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces) {
   std::vector<BlockCost> chunks;
   for (const BlockRange piece : pieces) chunks.push_back(piece_cost(costs, piece));
@@ -60,26 +70,25 @@ ZeroSizes zero_sizes(const std::vector<BlockCost>& chunks, const Schedule& sched
   return sizes;
 }
 
-struct Mode {
+struct Order {
   ScheduleKind schedule;
   int chunks;
 };
 
-std::vector<Mode> modes_of(const GridShape& grid, std::size_t blocks) {
-  std::vector<Mode> modes{{ScheduleKind::one_f_one_b, 1}};
-  if (grid.pipeline == 1) return modes;
-  modes.push_back({ScheduleKind::zero_bubble, 1});
+std::vector<Order> orders_of(const GridShape& grid, std::size_t blocks) {
+  std::vector<Order> orders{{ScheduleKind::one_f_one_b, 1}};
+  if (grid.pipeline == 1) return orders;
+  orders.push_back({ScheduleKind::zero_bubble, 1});
   for (const int chunks : {2, 4}) {
     if (static_cast<std::size_t>(grid.pipeline * chunks) <= blocks) {
-      modes.push_back({ScheduleKind::interleaved, chunks});
+      orders.push_back({ScheduleKind::interleaved, chunks});
     }
   }
-  return modes;
+  return orders;
 }
 
 // Fills in what follows from grid, schedule, chunks and ZeRO stage. by_hand: pieces, if they are for this shape.
-void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& costs,
-              const std::vector<BlockRange>& by_hand) {
+void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const std::vector<BlockRange>& by_hand) {
   const int stages = plan.grid.pipeline, data = plan.grid.data;
   const int micro_batches = (input.micro_batches + data - 1) / data;
   Schedule schedule =
@@ -87,7 +96,7 @@ void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& 
   add_zero(schedule, plan.zero_stage);
   const DType dtype = input.form.dtype;
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
-    return rank_memory(costs, pieces, schedule, stage, plan.zero_stage, data, dtype);
+    return rank_memory(costs.of(stage), pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing);
   };
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
@@ -109,15 +118,16 @@ void complete(Plan& plan, const PlanInput& input, const std::vector<BlockCost>& 
   for (int stage = 0; stage < stages; ++stage) {
     const std::vector<BlockRange> own = pieces_of_stage(plan.pieces, stages, stage);
     plan.stages.push_back(memory_of(stage, own));
-    const ZeroTraffic sent =
-        zero_traffic({.stage = plan.zero_stage}, zero_sizes(chunk_costs(costs, own), schedule, stage, data, dtype));
+    const ZeroTraffic sent = zero_traffic({.stage = plan.zero_stage},
+                                          zero_sizes(chunk_costs(costs.of(stage), own), schedule, stage, data, dtype));
     traffic = std::max(traffic, number(sent.gradients + sent.weights));
   }
   if (plan.problem.empty() && input.memory > 0 && plan.largest().total() > input.memory) {
     plan.problem = fmt::format("needs {:.0f} MiB of {:.0f}", plan.largest().total() / mib, input.memory / mib);
   }
   std::vector<PieceCost> times;
-  for (const BlockCost& piece : chunk_costs(costs, plan.pieces)) {
+  for (int number = 0; number < shape.pieces(); ++number) {
+    const BlockCost piece = piece_cost(costs.of(number % stages), plan.pieces[static_cast<std::size_t>(number)]);
     times.push_back({.forward = piece.forward / input.operations,
                      .backward = (piece.backward + piece.recompute) / input.operations,
                      .weight = piece.weight_gradient / input.operations,
@@ -135,7 +145,7 @@ const RankMemory& Plan::largest() const {
 }
 
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype) {
+                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
   std::int64_t tables = 0;
@@ -148,7 +158,7 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
   const ZeroMemory zero = zero_memory({.stage = zero_stage}, zero_sizes(chunks, schedule, stage, data, dtype));
   const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
   RankMemory memory;
-  memory.weights = sum.weights - trained_weights + number(zero.weights);
+  memory.weights = (sum.weights - trained_weights) / sharing + number(zero.weights);
   memory.gradients = number(zero.gradients);
   memory.optimizer = number(zero.optimizer);
   memory.communication = number(zero.communication);
@@ -159,23 +169,27 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
 std::vector<Plan> plan(const PlanInput& input) {
   check(input.ranks > 0 && input.micro_batches > 0, "a plan needs ranks and micro-batches; got {} and {}", input.ranks,
         input.micro_batches);
-  const std::vector<BlockCost> costs = block_costs(input.model, input.micro_batch, input.form);
-  const std::vector<BlockRange> by_hand =
-      input.cuts.empty() ? std::vector<BlockRange>() : cut_at(input.model, input.cuts);
-  bool used = by_hand.empty();
+  const StageCosts costs = costs_of(input);
+  const std::size_t modes = modes_of(input).size();
+  const std::vector<BlockRange> by_hand = cuts_by_hand(input);
+  bool used = by_hand.empty(), staged = modes == 1;
   std::vector<Plan> plans;
-  for (const GridShape& grid : grids_of(input.ranks, static_cast<int>(costs.size()))) {
-    for (const Mode& mode : modes_of(grid, costs.size())) {
-      const PartitionShape shape{grid.pipeline, mode.chunks};
+  for (const GridShape& grid : grids_of(input.ranks, static_cast<int>(costs.blocks()))) {
+    if (modes > 1 && static_cast<std::size_t>(grid.pipeline) != modes) continue;
+    staged = true;
+    for (const Order& order : orders_of(grid, costs.blocks())) {
+      const PartitionShape shape{grid.pipeline, order.chunks};
       if (!can_cut(costs, shape)) continue;
       used = used || static_cast<int>(by_hand.size()) == shape.pieces();
       for (int zero_stage = 0; zero_stage <= (grid.data > 1 ? 3 : 0); ++zero_stage) {
-        Plan candidate{.grid = grid, .schedule = mode.schedule, .chunks = mode.chunks, .zero_stage = zero_stage};
+        Plan candidate{.grid = grid, .schedule = order.schedule, .chunks = order.chunks, .zero_stage = zero_stage};
+        candidate.sharing = replicas_on_node(grid, input.order, input.ranks_per_node);
         complete(candidate, input, costs, by_hand);
         plans.push_back(std::move(candidate));
       }
     }
   }
+  check(staged, "what is computed again is said of {} stages, and no grid of {} ranks has so many", modes, input.ranks);
   check(used, "the cuts make {} pieces of the model, as no grid of {} ranks has them", by_hand.size(), input.ranks);
   std::ranges::stable_sort(plans, [](const Plan& a, const Plan& b) {
     if (a.problem.empty() != b.problem.empty()) return a.problem.empty();
@@ -183,6 +197,13 @@ std::vector<Plan> plan(const PlanInput& input) {
     return a.step_seconds < b.step_seconds;
   });
   return plans;
+}
+
+Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode) {
+  input.recompute = {mode};
+  Plan other{.grid = plan.grid, .schedule = plan.schedule, .chunks = plan.chunks, .zero_stage = plan.zero_stage};
+  complete(other, input, costs_of(input), cuts_by_hand(input));
+  return other;
 }
 
 std::string plan_table(const std::vector<Plan>& plans, std::size_t most) {
@@ -194,6 +215,18 @@ std::string plan_table(const std::vector<Plan>& plans, std::size_t most) {
                          plan.grid.pipeline, plan.grid.pipeline == 1 ? "-" : name_of(plan.schedule), plan.chunks,
                          plan.zero_stage, plan.step_seconds, 100 * plan.bubble, plan.largest().total() / mib,
                          plan.problem.empty() ? "fits" : "does not fit");
+  }
+  return table;
+}
+
+std::string recompute_table(const PlanInput& input, const Plan& plan) {
+  std::string table =
+      fmt::format("  {:<13} {:>11} {:>15} {:>10}\n", "recompute", "step", "activations MiB", "MiB a rank");
+  for (const Recompute mode : {Recompute::none, Recompute::attention_mlp, Recompute::full}) {
+    const Plan other = with_recompute(plan, input, mode);
+    table += fmt::format("  {:<13} {:>9.3g} s {:>15.1f} {:>10.1f}  {}\n", name_of(mode), other.step_seconds,
+                         other.largest().activations / mib, other.largest().total() / mib,
+                         other.problem.empty() ? "fits" : "does not fit");
   }
   return table;
 }
@@ -210,6 +243,10 @@ std::string memory_table(const PlanInput& input, const Plan& plan) {
     table += fmt::format("  {:>5} {:>9.1f} {:>11.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>9.1f}  {}\n", stage,
                          m.weights / mib, m.activations / mib, m.gradients / mib, m.optimizer / mib,
                          m.communication / mib, m.total() / mib, fmt::join(names, ", "));
+  }
+  if (plan.sharing > 1) {
+    table +=
+        fmt::format("  frozen weights are one copy for {0} ranks of a node: each counts 1/{0} of them\n", plan.sharing);
   }
   return table;
 }

@@ -16,11 +16,15 @@ struct PlanInput {
   StepCounts micro_batch;  // a typical one
   int micro_batches = 1;   // of a step, over all data-parallel ranks
   int ranks = 1;
-  double memory = 0;              // bytes of a rank; 0: no limit
-  double operations = 1e11;       // floating-point operations a second that a rank does
-  double bandwidth = 1e9;         // bytes a second from rank to rank
-  bool uneven = false;            // whether ranks may have micro-batches of fewer samples than others
+  double memory = 0;         // bytes of a rank; 0: no limit
+  double operations = 1e11;  // floating-point operations a second that a rank does
+  double bandwidth = 1e9;    // bytes a second from rank to rank
+  bool uneven = false;       // whether ranks may have micro-batches of fewer samples than others
+  int ranks_per_node = 1;    // that share frozen weights where they hold the same
+  GridOrder order = GridOrder::pipeline_inside;
   std::vector<std::string> cuts;  // blocks where pieces begin (cut_at), for grids with as many; none: balanced
+  // Of each stage, for grids with as many, or one of all; none: as the model's config says.
+  std::vector<Recompute> recompute = {};
 };
 
 // The most bytes of a rank at once, by purpose (core/memory.hpp).
@@ -34,6 +38,7 @@ struct Plan {
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
   int chunks = 1;
   int zero_stage = 0;
+  int sharing = 1;  // ranks of a node that have one copy of frozen weights
   std::vector<BlockRange> pieces;
   std::vector<RankMemory> stages;  // of a rank of each
   double step_seconds = 0;
@@ -45,7 +50,8 @@ struct Plan {
 
 // Of a rank of `stage`, which holds `pieces` (chunk by chunk) of a model with these costs:
 //
-//   weights        values in the compute dtype, frozen ones as packed as they are; ZeRO-3 shards those that train
+//   weights        values in the compute dtype, frozen ones as packed as they are, of which a copy that `sharing` ranks
+//                  have in common counts once, an equal part for each; ZeRO-3 shards those that train
 //   activations    what the schedule keeps alive, the outputs that wait for their gradient, and the work at hand
 //   gradients      f32 of what trains
 //   optimizer      f32 masters and two moments
@@ -54,15 +60,19 @@ struct Plan {
 // ZeRO shards over `data` ranks, as parallel/zero/memory.hpp says; `schedule` has its instructions (add_zero). What
 // libraries need for themselves, and the samples that the loader holds, are extra.
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype);
+                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing = 1);
 
 // Every grid of so many ranks with every schedule and ZeRO stage that differs there: those that fit first, the fastest
 // first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends. Throws Error where `cuts`
-// name no blocks, or fit no grid.
+// name no blocks, or fit no grid, and where no grid has as many stages as `recompute` names.
 std::vector<Plan> plan(const PlanInput& input);
+// The same grid, schedule and ZeRO stage, cut anew for stages that all recompute as `mode` says.
+Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode);
 
 // A line a plan, `most` at most.
 std::string plan_table(const std::vector<Plan>& plans, std::size_t most);
+// A line a way to recompute: what all stages would take if they did so.
+std::string recompute_table(const PlanInput& input, const Plan& plan);
 // A line a stage, MiB by purpose.
 std::string memory_table(const PlanInput& input, const Plan& plan);
 

@@ -168,6 +168,26 @@ TEST(Graph, RecomputeOfConstantsStillTrainsWeights) {
   EXPECT_THAT(w.gradient.to_vector(), ElementsAre(3, 4));
 }
 
+TEST(Graph, OnlyTheSecondRunOfASegmentHasNoUseForItsOutput) {
+  Graph graph;
+  std::vector<bool> read;
+  int nodes = 0;
+  graph.on_node([&] { ++nodes; });
+  const Segment segment = [&](std::span<const Variable> in) {
+    const Variable x = affine(in[0], nullptr, 2);
+    read.push_back(x.graph().values_read());
+    const Graph::SegmentOutput last(x.graph());
+    read.push_back(x.graph().values_read());
+    return affine(x, nullptr, 3);
+  };
+  const Variable x = graph.input(vector_of({1, 2})), y = recompute(segment, {segment({&x, 1})});
+  EXPECT_THAT(read, ElementsAre(true, true, true, true));
+  graph.backward(y, vector_of({1, 1}));
+  EXPECT_THAT(read, ElementsAre(true, true, true, true, true, false));
+  EXPECT_THAT(graph.gradient(x).to_vector(), ElementsAre(36, 36));
+  EXPECT_EQ(nodes, 5) << "two of the plain segment, the recomputed one, and the two in it";
+}
+
 TEST(Graph, AGradientOfAnotherShapeIsRefused) {
   Graph graph;
   const Variable x = graph.input(vector_of({1, 2}));

@@ -78,6 +78,19 @@ TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--run.save_before_end", "5"}), HasSubstr("has no checkpoints"));
 }
 
+TEST_F(Config, WhatIsComputedAgainIsSaidOfAllStagesOrOfEach) {
+  EXPECT_THAT(recompute_modes(parse({}).model), ElementsAre(Recompute::none));
+  EXPECT_THAT(recompute_modes(parse({"--model.recompute", "attention+mlp"}).model),
+              ElementsAre(Recompute::attention_mlp));
+  const TrainConfig each = parse({"--model.recompute", "full,none", "--parallel.pipeline", "2"});
+  EXPECT_THAT(recompute_modes(each.model), ElementsAre(Recompute::full, Recompute::none));
+  EXPECT_THAT(to_ini(each), HasSubstr("recompute = full,none"));
+  EXPECT_THAT(
+      error_of({"--model.recompute", "full,none", "--parallel.pipeline", "3"}),
+      HasSubstr("model.recompute has 2 entries: give one for all stages, or one for each of parallel.pipeline 3"));
+  EXPECT_THAT(error_of({"--model.recompute", "true"}), HasSubstr("it takes none, attention+mlp, full"));
+}
+
 TEST_F(Config, UnknownNamesGetTheNearest) {
   const std::string path = recipe("[run]\nseed = 3\n\n[train]\nstesp = 50\n");
   EXPECT_THAT(error_of({"--config", path}), HasSubstr("recipe.ini:5: unknown option 'train.stesp', did you mean "

@@ -136,6 +136,27 @@ TEST_F(GridTraining, IsTheSameOnAnyGrid) {
   }
 }
 
+TEST_F(GridTraining, SharedFrozenWeightsChangeNoBit) {
+  config_.train.steps = 4;
+  config_.train.validate_every = 4;
+  const int pipeline = ranks().size() > 2 ? 2 : 1;
+  for (const char* format : {"dtype", "nf4"}) {
+    SCOPED_TRACE(format);
+    config_.model.frozen_format = format;
+    for (const char* share : {"off", "auto"}) {
+      config_.run.share_frozen = share;
+      train(ranks(), fmt::format("{}_{}", format, share), {{ranks().size() / pipeline, pipeline}, "1f1b"});
+    }
+    if (ranks().rank() != 0) continue;
+    const Trained apart = read_trained(fmt::format("{}/{}_off", dir_, format));
+    const Trained together = read_trained(fmt::format("{}/{}_auto", dir_, format));
+    EXPECT_EQ(apart.losses.size(), 4U);
+    EXPECT_EQ(together.losses, apart.losses);
+    EXPECT_EQ(together.validation_losses, apart.validation_losses);
+    EXPECT_TRUE(together.bytes == apart.bytes);
+  }
+}
+
 TEST_F(GridTraining, ARunOnTheSameGridRepeatsBitByBit) {
   const testing::GridCase one{{1, ranks().size()}, "zero-bubble"};
   for (const char* name : {"first", "second"}) train(ranks(), name, one);

@@ -48,6 +48,16 @@ TEST(Layout, MicroBatchesFollowFromTheGlobalBatchAndAreAsManyOnEveryRank) {
   EXPECT_EQ(layout_of(on_pipeline(2), 4).validation.shape.micro_batches, 2);
 }
 
+TEST(Layout, AStageThatComputesMoreAgainGetsFewerLayers) {
+  TrainConfig config = on_pipeline(2);
+  config.model.recompute = {"none"};
+  const std::int64_t alike = layout_of(config, 2).pieces[0].end;
+  config.model.recompute = {"full", "none"};
+  EXPECT_LT(layout_of(config, 2).pieces[0].end, alike);
+  config.model.recompute = {"none", "full"};
+  EXPECT_GT(layout_of(config, 2).pieces[0].end, alike);
+}
+
 TEST(Layout, CutsByHandAreKept) {
   TrainConfig config = on_pipeline(3);
   config.parallel.cuts = {"embedding", "layers.5"};

@@ -5,8 +5,8 @@
 
 #include "core/memory.hpp"
 #include "io/weights/safetensors.hpp"
-#include "launch/pretrained.hpp"
-#include "ops/models/multimodal.hpp"
+#include "launch/model_loading.hpp"
+#include "parallel/communicator.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
 
@@ -80,6 +80,44 @@ TEST(Loading, ReadsEachByteOnceAndKeepsNoneTwice) {
 #endif
   }
   EXPECT_EQ(file->bytes_read(), payload(*file));
+}
+
+// A rank's piece of a model of many small blocks: 104 MB in bf16, of which a layer is a twenty-fifth.
+MultimodalConfig config_of_layers() {
+  MultimodalConfig config;
+  config.decoder = {1024, 512, 24, 8, 8, 64, 704, 1e-5F, 1e4F, false};
+  return config;
+}
+
+// By the allocator's books, which know what was there beside the weights, however the system counts pages.
+TEST(Loading, PacksBlockByBlockInATenthMoreThanTheWeightsTake) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("weights.safetensors");
+  const std::shared_ptr<const WeightSource> file = write_weights(path, config_of_layers());
+  const Quantization nf4{QuantizedFormat::nf4, false};
+  for (const auto& [packing, quantization] : {std::pair<Packing, std::optional<Quantization>>{Packing::none, {}},
+                                              {Packing::forward, {}},
+                                              {Packing::both, {}},
+                                              {Packing::none, nf4}}) {
+    SCOPED_TRACE(fmt::format("packing {}, {}", static_cast<int>(packing), quantization ? "nf4" : "bf16"));
+    MultimodalConfig config = config_of_layers();
+    config.packing = packing;
+    config.quantization = quantization;
+    cpu().allocator().trim();
+    cpu().allocator().reset_peak();
+    const std::size_t before = cpu().allocator().total().current;
+    const PurposeScope purpose(Purpose::weights);
+    Multimodal model(config, DType::bf16, cpu());
+    SingleCommunicator alone;
+    const LoadedModel loaded =
+        load_and_freeze(model, WeightLoader({bind_decoder(config.decoder, file)}, {}, 1), alone, true);
+    const auto kept = static_cast<double>(cpu().allocator().total().current - before);
+    EXPECT_EQ(cpu().allocator().cached(), 0U);
+    EXPECT_GT(kept, quantization ? 28e6 : 100e6);
+    EXPECT_LT(static_cast<double>(cpu().allocator().total().peak - before), 1.1 * kept);
+    EXPECT_EQ(loaded.frozen.size(), all_parameters(model).size());
+    EXPECT_EQ(loaded.shared.ranks, 1);
+  }
 }
 
 }  // namespace

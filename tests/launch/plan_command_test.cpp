@@ -41,6 +41,12 @@ TEST(PlanCommand, ListsWhatFitsAndFailsWhereNothingDoes) {
   EXPECT_EQ(all.code, 0);
   EXPECT_THAT(all.text, ::testing::ContainsRegex("1 +2 +1f1b +1 +0 .* fits"));
   EXPECT_THAT(all.text, ::testing::ContainsRegex("2 +1 +- +1 +1 .* fits"));
+  EXPECT_THAT(all.text, ::testing::Not(::testing::HasSubstr("one copy")));
+  const Answer together = answer(with({"--ranks-per-node", "2"}));
+  EXPECT_THAT(together.text, ::testing::ContainsRegex("2 +1 +- +1 +1 .* fits"));
+  for (const char* mode : {"none", "attention.mlp", "full"}) {
+    EXPECT_THAT(all.text, ::testing::ContainsRegex(fmt::format("\n  {} +[0-9.e-]+ s .* fits", mode)));
+  }
   const Answer none = answer(with({"--memory", "4K"}));
   EXPECT_EQ(none.code, 1);
   EXPECT_THAT(none.text, ::testing::HasSubstr("nothing fits"));

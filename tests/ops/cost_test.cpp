@@ -83,12 +83,17 @@ std::vector<Case> cases() {
                         {"trained_vision", config_of("vit-nano", "pico", qwen)},
                         {"nano_int8", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
                         {"nano_nf4", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
-                        {"pico_qformer", config_of("vit-pico", "pico", qformer)}};
+                        {"pico_qformer", config_of("vit-pico", "pico", qformer)},
+                        {"recompute_branches", config_of("vit-nano", "nano", {.kind = ResamplerKind::qwen})},
+                        {"pico_recompute_branches", config_of("vit-pico", "pico", qwen)},
+                        {"q_and_v_recompute_branches", config_of("vit-pico", "pico", qwen)}};
   all[5].config.recompute = Recompute::full;
   all[6].config.lora.targets = {"q_proj", "v_proj"};
   all[7].config.trainable.vision = true;
   all[8].config.quantization = Quantization{QuantizedFormat::int8, false};
   all[9].config.quantization = Quantization{QuantizedFormat::nf4, true};
+  for (std::size_t i = 11; i < all.size(); ++i) all[i].config.recompute = Recompute::attention_mlp;
+  all[13].config.lora.targets = {"q_proj", "v_proj"};
   return all;
 }
 
@@ -149,9 +154,16 @@ TEST(Cost, WhatNothingTrainsBeforeHasNoBackward) {
   config.trainable.resampler = true;
   config.recompute = Recompute::full;
   const std::vector<BlockCost> again = block_costs(config, counts, {});
-  EXPECT_EQ(again[4].recompute, again[4].forward);
+  const auto product = [&](std::int64_t in) { return 2.0 * 64 * static_cast<double>(in * config.decoder.width); };
+  EXPECT_EQ(again[4].recompute, again[4].forward - product(config.decoder.ffn)) << "all but the last product";
   EXPECT_EQ(again[4].weight_gradient, 0);
   EXPECT_LT(again[4].kept, trained[4].kept / 5);
+  config.recompute = Recompute::attention_mlp;
+  const std::vector<BlockCost> branches = block_costs(config, counts, {});
+  const std::int64_t heads = config.decoder.heads * config.decoder.head_width;
+  EXPECT_EQ(branches[4].recompute, branches[4].forward - product(config.decoder.ffn) - product(heads));
+  EXPECT_GT(branches[4].kept, 3.9 * again[4].kept);
+  EXPECT_LT(branches[4].kept, trained[4].kept / 2);
 }
 
 }  // namespace

@@ -190,6 +190,7 @@ const std::vector<Setting> settings{
     {"text_only", [](MultimodalConfig& c) { c.vision.reset(); }},
     {"embeddings_for_a_vit", [](MultimodalConfig& c) { c.vision->output_layer = 0; }},
     {"recompute", [](MultimodalConfig& c) { c.recompute = Recompute::full; }},
+    {"recompute_branches", [](MultimodalConfig& c) { c.recompute = Recompute::attention_mlp; }},
     {"bf16", [](MultimodalConfig&) {}, DType::bf16},
     {"deferred", [](MultimodalConfig&) {}, DType::f32, Graph::Weights::deferred},
 };

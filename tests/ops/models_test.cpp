@@ -51,10 +51,16 @@ TEST_P(ModelsOf, RecomputationDeferralAndStreamsChangeNoBit) {
     const StreamScope scope(stream);
     EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "deferred stream";
   }
-  config.recompute = Recompute::full;
-  EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed";
-  EXPECT_TRUE(run(*random_model(config, GetParam()), batch, Graph::Weights::deferred) == plain)
-      << "recomputed and deferred";
+  for (const Recompute mode : {Recompute::attention_mlp, Recompute::full}) {
+    SCOPED_TRACE(name_of(mode));
+    config.recompute = mode;
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed";
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch, Graph::Weights::deferred) == plain)
+        << "recomputed and deferred";
+    DeferredStream stream(cpu());
+    const StreamScope scope(stream);
+    EXPECT_TRUE(run(*random_model(config, GetParam()), batch) == plain) << "recomputed on a deferred stream";
+  }
 }
 
 TEST(Models, LossOfABatchIsTheSumOfItsSamples) {
@@ -97,6 +103,33 @@ TEST(Models, CachedFeaturesAreAsGoodAsPixels) {
   EXPECT_TRUE(run(*model, batch) == from_pixels);
 }
 
+TEST(Models, AModelOfFeaturesNeedsNoVit) {
+  MultimodalConfig config = small_config();
+  const auto seeing = random_model(config);
+  Batch batch = batch_of(mixed);
+  const Result from_pixels = run(*seeing, batch);
+  batch.features = seeing->features(batch.pixels);
+  batch.pixels = Tensor();
+  config.features = true;
+  const auto model = random_model(config);
+  model->drop_vision();
+  EXPECT_THROW(seeing->drop_vision(), Error);
+  for (const NamedParameter& entry : all_parameters(*model)) EXPECT_FALSE(entry.name.starts_with("vision_model"));
+  EXPECT_TRUE(run(*model, batch) == from_pixels);
+  EXPECT_GT(run(*model, batch_of({{1, 5, false}})).loss, 0);
+  Graph graph;
+  Variable x;
+  for (std::int64_t block = 0; block < all_blocks(config).end; ++block) {  // as a pipeline cuts it
+    if (block > 0) {
+      EXPECT_EQ(x.value().shape(), boundary_shape(config, block, model->sizes(batch)));
+    }
+    x = model->run({block, block + 1}, graph, x, batch);
+  }
+  EXPECT_EQ(x.value().item(), from_pixels.loss);
+  config.trainable.vision = true;
+  EXPECT_THROW(Multimodal(config, DType::f32, cpu()), Error);
+}
+
 TEST(Models, ABatchWithoutLabelsCostsNothing) {
   const auto model = random_model(small_config());
   const Result none = run(*model, batch_of({}));
@@ -105,7 +138,7 @@ TEST(Models, ABatchWithoutLabelsCostsNothing) {
 }
 
 TEST(Models, EachTrainedParameterIsReportedCompleteOnce) {
-  for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+  for (const Recompute recompute : {Recompute::none, Recompute::attention_mlp, Recompute::full}) {
     MultimodalConfig config = small_config();
     config.recompute = recompute;
     const auto model = random_model(config);

@@ -142,7 +142,7 @@ TEST(Parity, VisionHiddenStates) {
       }
     };
     expect("plain");
-    vision.freeze(Packing::forward);
+    vision.freeze(vision.blocks(), Packing::forward);
     expect("packed");
   }
 }
@@ -225,7 +225,8 @@ void check_decoder(DType dtype, Packing packing, const Golden& reference, const 
   Decoder decoder(config.decoder, dtype, cpu());
   decoder.add_lora(config.lora);
   load(decoder, golden, peft_name);
-  decoder.freeze(packing);
+  decoder.freeze({0, decoder.layers()}, packing);
+  decoder.freeze_head(packing);
   const Packed packed = pack({{int_row(golden.at("ids"), 0), int_row(golden.at("labels"), 0), {}},
                               {int_row(golden.at("ids"), 1), int_row(golden.at("labels"), 1), {}}},
                              0);

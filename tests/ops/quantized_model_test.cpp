@@ -103,7 +103,7 @@ Outcome step(Multimodal& model) {
 
 TEST(QuantizedModel, HasTheLossAndGradientsOfTheDequantizedWeights) {
   for (const Quantization& how : every_way) {
-    for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+    for (const Recompute recompute : {Recompute::none, Recompute::attention_mlp, Recompute::full}) {
       SCOPED_TRACE(name_of(how.format));
       const auto model = make(config_with(how, recompute));
       const auto twin = plain_twin(*model);

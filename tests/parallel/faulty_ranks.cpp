@@ -4,13 +4,18 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <functional>
 #include <map>
+#include <sstream>
 #include <string>
 #include <thread>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/shared_memory.hpp"
 #include "parallel/watchdog.hpp"
 
 namespace skymm {
@@ -30,6 +35,19 @@ void sleep_for_ever() {
   for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
 }
 
+// As /proc tells it: "00:01 1234", device and inode.
+std::string number_of_shared_file() {
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("memfd:skymm") == std::string::npos) continue;
+    std::istringstream words(line);
+    std::string skipped, device, inode;
+    words >> skipped >> skipped >> skipped >> device >> inode;
+    return device + " " + inode;
+  }
+  fail("no memory is shared");
+}
+
 const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
     {"stopped", [](Communicator& ranks) { sum_but(ranks, [] { raise(SIGSTOP); }); }},
     {"stopped_inside",
@@ -45,6 +63,17 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
        Handle sum = ranks.iall_reduce(ones(3000000));
        if (ranks.rank() == faulty) raise(SIGKILL);
        sum.wait();
+     }},
+    {"killed_sharing",  // with memory that all have; its file's number is said, to look for it afterwards
+     [](Communicator& ranks) {
+       const SharedMemory::Made made = SharedMemory::make(ranks, std::size_t{1} << 24);
+       check(made.memory != nullptr, "no shared memory: {}", made.problem);
+       made.memory->set_writing(ranks.rank() == faulty);
+       auto* const bytes = static_cast<char*>(made.memory->allocate(std::size_t{1} << 24));
+       if (ranks.rank() == faulty) std::memset(bytes, 1, std::size_t{1} << 24);
+       made.memory->seal(ranks);
+       if (ranks.rank() == 0) log::info("shared file {}", number_of_shared_file());
+       sum_but(ranks, [] { raise(SIGKILL); });
      }},
     {"suspended",  // not a fault: the others are stopped for longer than they may wait, and go on
      [](Communicator& ranks) {

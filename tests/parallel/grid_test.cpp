@@ -62,5 +62,18 @@ TEST(Grid, OneRankAlone) {
   EXPECT_THAT(error_of([&] { Grid(one, {2, 1}, GridOrder::data_inside); }), HasSubstr("does not hold the 1 ranks"));
 }
 
+TEST(Grid, CountsTheReplicasOnANode) {
+  const auto replicas = [](GridShape shape, GridOrder order, int ranks_per_node) {
+    return replicas_on_node(shape, order, ranks_per_node);
+  };
+  EXPECT_EQ(replicas({4, 1}, GridOrder::pipeline_inside, 1), 1);
+  EXPECT_EQ(replicas({4, 1}, GridOrder::pipeline_inside, 2), 2);
+  EXPECT_EQ(replicas({4, 1}, GridOrder::pipeline_inside, 8), 4);
+  EXPECT_EQ(replicas({4, 2}, GridOrder::pipeline_inside, 4), 2);  // d0 s0, d0 s1, d1 s0, d1 s1 | ...
+  EXPECT_EQ(replicas({4, 2}, GridOrder::pipeline_inside, 2), 1);
+  EXPECT_EQ(replicas({4, 2}, GridOrder::data_inside, 2), 2);      // d0 s0, d1 s0 | d2 s0, d3 s0 | ...
+  EXPECT_EQ(replicas({3, 1}, GridOrder::pipeline_inside, 2), 1);  // the last node has one rank alone
+}
+
 }  // namespace
 }  // namespace skymm

@@ -78,9 +78,9 @@ TEST(Partition, TheFastestOfTheCutsThatFit) {
     const MemoryLimit memory{.limit = 3, .bytes = [](int, const std::vector<BlockRange>& pieces) {
                                return static_cast<double>(pieces[0].size());
                              }};
-    EXPECT_DOUBLE_EQ(slowest(costs_of(times), partition(costs_of(times), {.stages = 4}, memory)),
+    EXPECT_DOUBLE_EQ(slowest(costs_of(times), partition(StageCosts(costs_of(times)), {.stages = 4}, memory)),
                      brute_force(times, 0, 4, 3));
-    EXPECT_THAT(message_of([&] { partition(costs_of(times), {.stages = 2}, memory); }),
+    EXPECT_THAT(message_of([&] { partition(StageCosts(costs_of(times)), {.stages = 2}, memory); }),
                 ::testing::ContainsRegex("stage [01] needs"));
   }
 }
@@ -127,6 +127,20 @@ TEST(Partition, AFrozenModelIsCutElsewhereThanATrainedOne) {
   const std::vector<BlockRange> trained = partition(block_costs(config, counts, {}), {.stages = 4});
   EXPECT_GT(frozen[0].size(), trained[0].size()) << "a ViT without a backward is cheap";
   EXPECT_NE(frozen, trained);
+}
+
+TEST(Partition, StagesThatComputeMoreAgainGetFewerBlocks) {
+  MultimodalConfig config = pico();
+  config.vision.reset();
+  const auto cut = [&](std::vector<Recompute> modes, int chunks) {
+    return partition(StageCosts(config, counts, {}, modes), {.stages = 2, .chunks = chunks});
+  };
+  const std::int64_t even = cut({Recompute::full}, 1)[0].end;
+  EXPECT_LT(cut({Recompute::full, Recompute::none}, 1)[0].end, even);
+  EXPECT_LT(cut({Recompute::attention_mlp, Recompute::none}, 1)[0].end, even);
+  EXPECT_GT(cut({Recompute::none, Recompute::full}, 1)[0].end, even);
+  const std::vector<BlockRange> chunks = cut({Recompute::full, Recompute::none}, 2);
+  EXPECT_LT(chunks[0].size() + chunks[2].size(), chunks[1].size() + chunks[3].size());
 }
 
 TEST(Partition, AHeavyVitIsAStageThatTrainsNothing) {

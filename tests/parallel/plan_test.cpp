@@ -115,8 +115,9 @@ double activations_of(Multimodal& model, const Schedule& schedule, int stage, co
 }
 
 TEST_P(PlanOf, MemoryOfAStageIsWhatItsScheduleKeepsAlive) {
-  const MultimodalConfig config = config_of(GetParam().first, GetParam().second);
-  const std::vector<BlockCost> costs = block_costs(config, counts, compute_form(DType::bf16, cpu()));
+  MultimodalConfig config = config_of(GetParam().first, GetParam().second);
+  const std::vector<Recompute> modes{Recompute::attention_mlp, Recompute::none};
+  const StageCosts costs(config, counts, compute_form(DType::bf16, cpu()), modes);
   const Batch batch = batch_of(config, samples, DType::bf16);
   for (const ScheduleKind kind : {ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::interleaved}) {
     const PartitionShape shape{2, kind == ScheduleKind::interleaved ? 2 : 1};
@@ -125,8 +126,9 @@ TEST_P(PlanOf, MemoryOfAStageIsWhatItsScheduleKeepsAlive) {
     for (int stage = 0; stage < shape.stages; ++stage) {
       SCOPED_TRACE(fmt::format("{}, stage {}", name_of(kind), stage));
       const std::vector<BlockRange> own = pieces_of_stage(pieces, shape.stages, stage);
+      config.recompute = modes[static_cast<std::size_t>(stage)];
       const auto model = random_model(config, own, DType::bf16);
-      const RankMemory predicted = rank_memory(costs, own, schedule, stage, 0, 1, DType::bf16);
+      const RankMemory predicted = rank_memory(costs.of(stage), own, schedule, stage, 0, 1, DType::bf16);
       const double measured = activations_of(*model, schedule, stage, batch);
       expect_within_a_tenth(measured, predicted.activations, "activations");
     }
@@ -148,6 +150,34 @@ TEST(Plan, ZeroShardsWhatTrains) {
   EXPECT_EQ(memory(0).weights, memory(2).weights);
   EXPECT_EQ(memory(0).communication, 0);
   EXPECT_GT(memory(2).communication, 0);
+}
+
+TEST(Plan, RanksOfANodeShareWhatIsFrozen) {
+  const MultimodalConfig config = config_of("vit-pico", "pico");
+  const std::vector<BlockCost> costs = block_costs(config, counts, {});
+  const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
+  const auto memory = [&](int sharing) {
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::f32, sharing);
+  };
+  const BlockCost whole = piece_cost(costs, all_blocks(config));
+  const double trained = 4 * static_cast<double>(whole.trained);
+  EXPECT_DOUBLE_EQ(memory(1).weights, whole.weights);
+  EXPECT_DOUBLE_EQ(memory(4).weights, (whole.weights - trained) / 4 + trained);
+  EXPECT_DOUBLE_EQ(memory(4).optimizer, memory(1).optimizer);
+
+  PlanInput input{.model = config, .micro_batch = counts, .micro_batches = 4, .ranks = 4};
+  const auto of_one_stage = [&](int ranks_per_node) {
+    input.ranks_per_node = ranks_per_node;
+    for (const Plan& plan : skymm::plan(input)) {
+      if (plan.grid.pipeline == 1 && plan.zero_stage == 0) return plan;
+    }
+    return Plan();
+  };
+  EXPECT_EQ(of_one_stage(1).sharing, 1);
+  EXPECT_EQ(of_one_stage(2).sharing, 2);
+  EXPECT_LT(of_one_stage(4).largest().weights, of_one_stage(2).largest().weights);
+  EXPECT_NE(memory_table(input, of_one_stage(4)).find("one copy for 4 ranks of a node"), std::string::npos);
+  EXPECT_EQ(memory_table(input, of_one_stage(1)).find("one copy"), std::string::npos);
 }
 
 TEST(Plan, ATiedTableOnOneRankIsOneTable) {
@@ -198,6 +228,27 @@ TEST(Plan, GridsThatFitComeFirstAndSoDoFastOnes) {
       EXPECT_EQ(candidate.pieces[0].end, first_block(config, BlockKind::resampler));
     }
   }
+}
+
+TEST(Plan, RecomputationTradesTimeForMemory) {
+  MultimodalConfig config = config_of("vit-b16", "smollm2-135m");
+  config.vision.reset();
+  PlanInput input{.model = config, .micro_batch = counts, .micro_batches = 16, .ranks = 2};
+  const Plan plain = plan(input).front();
+  std::vector<Plan> modes;
+  for (const Recompute mode : {Recompute::none, Recompute::attention_mlp, Recompute::full}) {
+    modes.push_back(with_recompute(plain, input, mode));
+  }
+  EXPECT_EQ(modes[0].step_seconds, plain.step_seconds);
+  for (std::size_t i = 1; i < modes.size(); ++i) {
+    EXPECT_GT(modes[i].step_seconds, modes[i - 1].step_seconds);
+    EXPECT_LT(modes[i].largest().activations, modes[i - 1].largest().activations);
+  }
+  EXPECT_THAT(recompute_table(input, plain), ::testing::ContainsRegex("attention.mlp +[0-9.]+ s .* fits"));
+  input.recompute = {Recompute::full, Recompute::none};
+  for (const Plan& candidate : plan(input)) EXPECT_EQ(candidate.grid.pipeline, 2);
+  input.ranks = 3;
+  EXPECT_THROW(plan(input), Error);
 }
 
 TEST(Plan, RefusesCutsThatNoGridHas) {

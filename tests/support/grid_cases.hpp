@@ -19,11 +19,12 @@ struct GridCase {
   GridShape grid;
   std::string schedule;
   int zero = 0;
-  bool recompute = false, overlap = true, data_inside = false;
+  int recompute = 0;  // none, attention+mlp, full, or each stage another
+  bool overlap = true, data_inside = false;
 
   std::string name() const {
-    return fmt::format("{}x{} {} zero {}{}{}{}", grid.data, grid.pipeline, schedule, zero,
-                       recompute ? " recompute" : "", overlap ? "" : " blocking", data_inside ? " data-inside" : "");
+    return fmt::format("{}x{} {} zero {} recompute {}{}{}", grid.data, grid.pipeline, schedule, zero,
+                       fmt::join(recomputes(), ","), overlap ? "" : " blocking", data_inside ? " data-inside" : "");
   }
   void apply(TrainConfig& config) const {
     config.parallel.data = grid.data;
@@ -33,13 +34,20 @@ struct GridCase {
     config.parallel.order = data_inside ? "data" : "pipeline";
     config.parallel.zero = zero;
     config.parallel.overlap = overlap;
-    config.model.recompute = recompute ? "full" : "none";
+    config.model.recompute = recomputes();
+  }
+  std::vector<std::string> recomputes() const {
+    static const std::vector<std::string> modes{"none", "attention+mlp", "full"};
+    if (recompute < 3) return {modes[static_cast<std::size_t>(recompute)]};
+    std::vector<std::string> each;
+    for (int stage = 0; stage < grid.pipeline; ++stage) each.push_back(modes[static_cast<std::size_t>(stage + 1) % 3]);
+    return each;
   }
   // The value of each setting, as a number.
   std::vector<int> values() const {
     static const std::vector<std::string> schedules{"gpipe", "1f1b", "interleaved", "zero-bubble"};
     const auto kind = std::find(schedules.begin(), schedules.end(), schedule) - schedules.begin();
-    return {grid.pipeline, static_cast<int>(kind), zero, recompute ? 1 : 0, overlap ? 1 : 0, data_inside ? 1 : 0};
+    return {grid.pipeline, static_cast<int>(kind), zero, recompute, overlap ? 1 : 0, data_inside ? 1 : 0};
   }
 };
 
@@ -48,9 +56,9 @@ inline std::vector<GridCase> all_grid_cases(int ranks, int most_stages) {
   std::vector<GridCase> cases;
   for (const GridShape& grid : grids_of(ranks, most_stages)) {
     for (const char* schedule : {"gpipe", "1f1b", "interleaved", "zero-bubble"}) {
-      for (int rest = 0; rest < 32; ++rest) {
-        const GridCase one{grid, schedule, rest % 4, rest / 4 % 2 == 1, rest / 8 % 2 == 0, rest / 16 % 2 == 1};
-        if (grid.pipeline == 1 && (one.schedule != "1f1b" || one.data_inside)) continue;
+      for (int rest = 0; rest < 64; ++rest) {
+        const GridCase one{grid, schedule, rest % 4, rest / 4 % 4, rest / 16 % 2 == 0, rest / 32 % 2 == 1};
+        if (grid.pipeline == 1 && (one.schedule != "1f1b" || one.data_inside || one.recompute == 3)) continue;
         if (one.schedule == "interleaved" && 2 * grid.pipeline > most_stages) continue;
         cases.push_back(one);
       }

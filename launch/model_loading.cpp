@@ -1,0 +1,178 @@
+#include "launch/model_loading.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <sstream>
+
+#include "core/error.hpp"
+#include "core/log.hpp"
+#include "io/weights/quantized.hpp"
+#include "parallel/communicator.hpp"
+#include "parallel/gather_text.hpp"
+#include "parallel/shared_memory.hpp"
+
+namespace skymm {
+namespace {
+
+// The parameters of a block that are held, and which rank of the node loads what is frozen of them.
+struct Load {
+  std::int64_t block = 0;
+  std::vector<NamedParameter> trained, frozen;
+  std::int64_t elements = 0;  // of frozen
+  int owner = 0;
+};
+
+// Large blocks first: the head, plain and packed at once for a moment, when little else is there.
+std::vector<Load> loads_of(Multimodal& model, int ranks) {
+  std::map<std::int64_t, Load> by_block;
+  for (const NamedParameter& entry : all_parameters(model)) {
+    Load& load = by_block[block_of(model.config(), entry.name)];
+    (entry.parameter->trainable ? load.trained : load.frozen).push_back(entry);
+    if (!entry.parameter->trainable) load.elements += entry.parameter->shape.numel();
+  }
+  std::vector<Load> loads;
+  for (auto& [block, load] : by_block) {
+    load.block = block;
+    loads.push_back(std::move(load));
+  }
+  std::ranges::stable_sort(loads, std::greater(), &Load::elements);
+  std::vector<std::int64_t> given(static_cast<std::size_t>(ranks));
+  for (Load& load : loads) {
+    const auto least = std::ranges::min_element(given);
+    load.owner = static_cast<int>(least - given.begin());
+    *least += load.elements;
+  }
+  return loads;
+}
+
+// The memory of those that are not packed away.
+std::vector<Tensor> tensors_of(const std::vector<NamedParameter>& parameters) {
+  std::vector<Tensor> tensors;
+  for (const auto& [name, parameter] : parameters) {
+    for (const auto& [part, tensor] : stored_tensors(name, *parameter)) {
+      if (tensor.defined()) tensors.push_back(tensor);
+    }
+  }
+  return tensors;
+}
+
+// Address space for everything that is frozen in its widest form: two packed copies, filled up to whole tiles.
+std::size_t most_bytes(const std::vector<Load>& loads, DType dtype) {
+  constexpr std::int64_t tile = 64;
+  std::size_t bytes = 0;
+  const auto filled = [](std::int64_t n) { return static_cast<std::size_t>((n + tile - 1) / tile * tile); };
+  for (const Load& load : loads) {
+    for (const NamedParameter& entry : load.frozen) {
+      const Shape& shape = entry.parameter->shape;
+      const std::int64_t rows = std::max<std::int64_t>(1, shape[0]);
+      bytes += 2 * filled(rows) * filled(shape.numel() / rows) * size_of(dtype) + (std::size_t{1} << 16);
+    }
+  }
+  return bytes;
+}
+
+std::shared_ptr<SharedMemory> memory_for(Communicator& node, const std::vector<Load>& loads, DType dtype) {
+  if (node.size() == 1) return nullptr;
+  const SharedMemory::Made made = SharedMemory::make(node, most_bytes(loads, dtype));
+  if (made.memory == nullptr && node.rank() == 0) {
+    log::warn("{} ranks of this node keep a copy each of the same frozen weights: they cannot share memory ({})",
+              node.size(), made.problem);
+  }
+  return made.memory;
+}
+
+// Whether freezing may pack weights of the block, whose plain values are then there for a moment only.
+bool is_packed(const MultimodalConfig& config, std::int64_t block) {
+  if (config.packing == Packing::none || config.quantization) return false;
+  const BlockKind kind = model_blocks(config)[static_cast<std::size_t>(block)].kind;
+  return kind == BlockKind::vision || kind == BlockKind::layer || kind == BlockKind::head;
+}
+
+class Loading {
+ public:
+  Loading(Multimodal& model, const WeightLoader& weights, std::shared_ptr<SharedMemory> memory, int rank)
+      : model_(model), weights_(weights), memory_(std::move(memory)), rank_(rank), nowhere_(model.device()) {}
+
+  void run(const Load& load) {
+    const bool mine = memory_ == nullptr || load.owner == rank_;
+    for (const NamedParameter& entry : load.trained) weights_.load(entry);
+    if (memory_ != nullptr) memory_->set_writing(mine);
+    const bool stays = memory_ != nullptr && !is_packed(model_.config(), load.block);
+    for (const Tensor& tensor : tensors_of(load.frozen)) {
+      stays ? tensor.storage().move_to(memory_, false) : tensor.storage().take();
+    }
+    if (mine) fill(load);
+    freeze(load, mine);
+    if (memory_ != nullptr) {  // what is small beside packed weights: norms and biases
+      for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().move_to(memory_, mine);
+    }
+    trim();
+  }
+
+  // A line a weight.
+  const std::string& hashes() const { return hashes_; }
+
+ private:
+  // What was needed for a moment goes back to the system: in the cache it would be there beside the weights.
+  void trim() { model_.device().allocator().trim(); }
+
+  void fill(const Load& load) {
+    for (const NamedParameter& entry : load.frozen) {
+      weights_.load(entry);
+      trim();
+      hashes_ += fmt::format("{} {}\n", entry.name, content_hash(stored_tensors(entry.name, *entry.parameter)));
+    }
+  }
+
+  // Whoever does not fill the block lays out the same memory, and computes nothing.
+  void freeze(const Load& load, bool mine) {
+    const bool held = std::ranges::any_of(
+        model_.pieces(), [&](BlockRange piece) { return piece.begin <= load.block && load.block < piece.end; });
+    if (!held) return;  // a tied table beside the head alone
+    const WeightMemoryScope scope(memory_);
+    std::optional<StreamScope> forgetful;
+    if (!mine) forgetful.emplace(nowhere_);
+    model_.freeze({load.block, load.block + 1});
+    current_stream(model_.device()).synchronize();
+  }
+
+  Multimodal& model_;
+  const WeightLoader& weights_;
+  std::shared_ptr<SharedMemory> memory_;
+  int rank_;
+  ForgetfulStream nowhere_;
+  std::string hashes_;
+};
+
+}  // namespace
+
+LoadedModel load_and_freeze(Multimodal& model, const WeightLoader& weights, Communicator& replicas, bool share) {
+  weights.check_has(all_parameters(model));
+  const bool can_share = share && replicas.size() > 1 && model.device().kind() == DeviceKind::cpu;
+  const std::unique_ptr<Communicator> node =
+      can_share ? split_by_node(replicas) : std::make_unique<SingleCommunicator>();
+  const std::vector<Load> loads = loads_of(model, node->size());
+  const std::shared_ptr<SharedMemory> memory = memory_for(*node, loads, model.dtype());
+  for (const Load& load : loads) {  // until it is its turn
+    for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().drop();
+  }
+  model.device().allocator().trim();
+  Loading loading(model, weights, memory, node->rank());
+  for (const Load& load : loads) loading.run(load);
+
+  LoadedModel loaded;
+  std::vector<std::string> hashes{loading.hashes()};
+  if (memory != nullptr) {
+    hashes = gather_text(*node, loading.hashes());
+    memory->seal(*node);
+    loaded.shared = {memory->used(), node->size()};
+  }
+  for (const std::string& text : hashes) {
+    std::istringstream lines(text);
+    std::string name;
+    for (std::uint64_t hash = 0; lines >> name >> hash;) loaded.frozen[name] = hash;
+  }
+  return loaded;
+}
+
+}  // namespace skymm
