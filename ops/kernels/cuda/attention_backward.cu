@@ -11,6 +11,7 @@ namespace {
 template <int Width>
 struct BackwardShape {
   static constexpr int own = 64, others = Width > 64 ? 32 : 64, threads = 128;
+  static constexpr int query_blocks = Width > 64 ? 2 : 3;  // of a multiprocessor at least; for more, ptxas would spill
   using Own = Tile<own, Width>;
   using Other = Tile<others, Width>;
   static constexpr int tile_bytes = (2 * Own::elements + 4 * Other::elements) * static_cast<int>(sizeof(bf16));
@@ -35,7 +36,7 @@ struct ScoreGradient {
 };
 
 template <int Width>
-__global__ void __launch_bounds__(BackwardShape<Width>::threads)
+__global__ void __launch_bounds__(BackwardShape<Width>::threads, BackwardShape<Width>::query_blocks)
     query_gradient(AttentionArguments a, const float* deltas) {
   using S = BackwardShape<Width>;
   SKYMM_DYNAMIC_SHARED(shared);

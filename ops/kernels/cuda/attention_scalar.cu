@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(threads) forward_by_scalars(AttentionArguments
   float maximum = -infinity, total = 0;
   const int key_end = block.seen(min(first_row + own_rows, block.rows) - 1);
   for (int first_key = 0; first_key < key_end; first_key += keys_a_step) {
-    __syncthreads();  // nobody reads the keys before these any more
+    __syncthreads();  // nobody reads the keys and weights before these any more
     load_keys<T>(keys, block, p.k, first_key, keys_a_step, width);
     load_keys<T>(values, block, p.v, first_key, keys_a_step, width);
     __syncthreads();
@@ -131,7 +131,6 @@ __global__ void __launch_bounds__(threads) forward_by_scalars(AttentionArguments
     __syncwarp();
     for (int i = quarter; i < width; i += 4) sums[own][i] *= factor;
     add_weighted(sums[own], weights, values, keys_a_step, width);
-    __syncwarp();  // the row's weights have been read
   }
   total = sum_of_four(total);
   if (row >= block.rows) return;
@@ -163,7 +162,7 @@ __global__ void __launch_bounds__(threads) query_gradient_by_scalars(AttentionAr
   for (int i = quarter; i < width; i += 4) sums[own][i] = 0;
   const int key_end = block.seen(min(first_row + own_rows, block.rows) - 1);
   for (int first_key = 0; first_key < key_end; first_key += keys_a_step) {
-    __syncthreads();  // nobody reads the keys before these any more
+    __syncthreads();  // nobody reads the keys and gradients before these any more
     load_keys<T>(keys, block, p.k, first_key, keys_a_step, width);
     load_keys<T>(values, block, p.v, first_key, keys_a_step, width);
     __syncthreads();
@@ -177,7 +176,6 @@ __global__ void __launch_bounds__(threads) query_gradient_by_scalars(AttentionAr
     }
     __syncwarp();
     add_weighted(sums[own], gradients, keys, keys_a_step, width);
-    __syncwarp();  // the row's gradients have been read
   }
   if (row >= block.rows) return;
   store_scaled(static_cast<T*>(p.dq.data) + block.query_at(p.dq, row), sums[own], p.scale, width);
@@ -206,7 +204,7 @@ __global__ void __launch_bounds__(threads) key_gradient_by_scalars(AttentionArgu
   load_keys<T>(values, block, p.v, first_key, own_rows, width);
   for (int i = quarter; i < width; i += 4) dk[own][i] = dv[own][i] = 0;
   for (int first_row = block.first_row_that_sees(first_key); first_row < block.rows; first_row += rows_a_step) {
-    __syncthreads();  // nobody reads the rows before these any more
+    __syncthreads();  // nobody reads the rows, weights and gradients before these any more
     load_queries<T>(queries, block, p.q, first_row, rows_a_step, width);
     load_queries<T>(douts, block, p.dout, first_row, rows_a_step, width);
     __syncthreads();
@@ -223,7 +221,6 @@ __global__ void __launch_bounds__(threads) key_gradient_by_scalars(AttentionArgu
     __syncwarp();
     add_weighted(dv[own], weights, douts, rows_a_step, width);
     add_weighted(dk[own], gradients, queries, rows_a_step, width);
-    __syncwarp();  // the key's weights and gradients have been read
   }
   if (key >= block.keys) return;
   store_scaled(static_cast<T*>(p.dk.data) + block.key_at(p.dk, key), dk[own], p.scale, width);

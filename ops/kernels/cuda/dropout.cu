@@ -40,6 +40,7 @@ __global__ void __launch_bounds__(threads)
       block = philox(key.seed, make_uint4(key.step, position, key.operation, element / 4));
     const unsigned words[4] = {block.x, block.y, block.z, block.w};
     unsigned word = words[0];
+#pragma unroll
     for (unsigned w = 1; w < 4; ++w) word = element % 4 == w ? words[w] : word;  // no indexed registers
     const T value = x[row][column + static_cast<int>(k)];
     y[row][column + static_cast<int>(k)] = from_float<T>(word >> 8 < keep_from ? 0.0F : to_float(value) * scale);

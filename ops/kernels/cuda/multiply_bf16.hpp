@@ -12,17 +12,18 @@
 
 namespace skymm::cuda {
 
-// M x N of c a block, K of the sum a step, warps down and across the tile.
-template <int M, int N, int K, int WarpsDown, int WarpsAcross, int Stages>
+// M x N of c a block, K of the sum a step, warps down and across the tile. A thread takes no more registers than leave
+// room for so many blocks on a multiprocessor, unless the right operand is crowded.
+template <int M, int N, int K, int WarpsDown, int WarpsAcross, int Stages, int Blocks>
 struct ProductShape {
-  static constexpr int m = M, n = N, k = K, warps_across = WarpsAcross, stages = Stages;
+  static constexpr int m = M, n = N, k = K, warps_across = WarpsAcross, stages = Stages, blocks = Blocks;
   static constexpr int threads = 32 * WarpsDown * WarpsAcross;
   static constexpr int warp_m = M / WarpsDown, warp_n = N / WarpsAcross;
   static_assert(warp_m % 16 == 0 && warp_n % 16 == 0 && K % 16 == 0);
 };
-using LargeProduct = ProductShape<128, 128, 32, 2, 4, 4>;
-using SmallProduct = ProductShape<64, 64, 32, 2, 2, 4>;  // fills the device where c is small
-using FlatProduct = ProductShape<16, 64, 64, 1, 4, 4>;   // few rows: reading the right operand is all the work
+using LargeProduct = ProductShape<128, 128, 32, 2, 4, 4, 2>;
+using SmallProduct = ProductShape<64, 64, 32, 2, 2, 4, 4>;  // fills the device where c is small
+using FlatProduct = ProductShape<16, 64, 64, 1, 4, 4, 4>;   // few rows: reading the right operand is all the work
 
 // A right or left operand in memory: rows of adjacent elements, whatever they are in the product.
 struct PlainRows {
@@ -31,6 +32,7 @@ struct PlainRows {
   bool aligned;  // every chunk is
 
   struct Held {};  // nothing waits in registers
+  static constexpr bool crowded_transposed = false;
 
   __device__ void begin() const {}
   __device__ void fetch(Held&, bf16* to, std::int64_t row, std::int64_t column) const {
@@ -119,7 +121,7 @@ __device__ __forceinline__ void store_sums(const Sums<S>& sums, const TilePlace<
 
 // left [m, k], or its transpose in memory; right [n, k] in memory or, transposed, [k, n].
 template <class S, bool LeftTransposed, bool RightTransposed, class RightSource>
-__global__ void __launch_bounds__(S::threads)
+__global__ void __launch_bounds__(S::threads, (RightTransposed && RightSource::crowded_transposed) ? 1 : S::blocks)
     multiply_bf16(PlainRows left, RightSource right, std::int64_t depth, Output out) {
   using Left = Tile<LeftTransposed ? S::k : S::m, LeftTransposed ? S::m : S::k>;
   using Right = Tile<RightTransposed ? S::k : S::n, RightTransposed ? S::n : S::k>;

@@ -96,7 +96,10 @@ __global__ void __launch_bounds__(threads) adamw_kernel(float* master, float* m,
   store_chunk(master + i, 0, left, vectors, w);
   store_chunk(m + i, 0, left, vectors, first);
   store_chunk(v + i, 0, left, vectors, second);
-  for (int k = 0; k < left && value != nullptr; ++k) value[i + k] = from_float<T>(w[k]);
+#pragma unroll  // no indexed registers
+  for (int k = 0; k < 4; ++k) {
+    if (k < left && value != nullptr) value[i + k] = from_float<T>(w[k]);
+  }
 }
 
 }  // namespace

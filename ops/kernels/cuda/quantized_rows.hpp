@@ -49,6 +49,8 @@ struct QuantizedRows {
     unsigned codes[words];
     float scale;
   };
+  // Transposed, a thread's chunks are of different rows, and so of parts and scales: they need more registers.
+  static constexpr bool crowded_transposed = is_nf4;
 
   // A copy of the table where sixteen lanes may read sixteen entries at once. Before the first value is decoded.
   __device__ void begin() const {

@@ -1,0 +1,175 @@
+// CUDA's matrix kernels on a GPU: products by hand and by cuBLASLt, products with weights in few bits, attention.
+// Prints a line of JSON a case: milliseconds, TFLOP/s, and GB/s of what must be moved at least. Code 77: no such
+// device.
+//
+//   bench_cuda_kernels [--device cuda] [--tokens 4096] [--width 4096] [--seconds 0.3]
+// The emulated device (emulated-cuda) shows that it runs; its times mean nothing.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/random.hpp"
+#include "ops/kernels/cuda/multiply.hpp"
+#include "ops/kernels/cuda/quantized.hpp"
+
+namespace skymm {
+namespace {
+
+Tensor normal(const Shape& shape, DType dtype, Device& device) {
+  RandomStream random(1);
+  std::vector<float> values(static_cast<std::size_t>(shape.numel()));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = i < 4099 ? random.normal() : values[i - 4099];
+  return Tensor::from(values, shape, device).to(dtype);
+}
+
+class Bench {
+ public:
+  Bench(Device& device, std::int64_t tokens, std::int64_t width, double seconds)
+      : device_(device), tokens_(tokens), width_(width), seconds_(seconds) {}
+
+  void run() const {
+    copy();
+    for (const DType dtype : {DType::bf16, DType::f32}) products(dtype);
+    for (const auto& [name, how] : std::map<std::string, Quantization>{{"int8", {QuantizedFormat::int8}},
+                                                                       {"nf4", {QuantizedFormat::nf4}},
+                                                                       {"nf4-double", {QuantizedFormat::nf4, true}}}) {
+      quantized(name, how);
+    }
+    for (const std::int64_t head : {64, 128}) attention(head);
+  }
+
+ private:
+  // Seconds of one call, of as many as fill the time asked for; the first ones choose algorithms and do not count.
+  double time_of(const std::function<void()>& call) const {
+    Stream& stream = current_stream(device_);
+    for (int i = 0; i < 2; ++i) call();
+    for (int calls = 1;; calls *= 2) {
+      stream.synchronize();
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < calls; ++i) call();
+      stream.synchronize();
+      const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      if (taken >= seconds_) return taken / calls;
+    }
+  }
+
+  void report(const std::string& name, double flops, double bytes, const std::function<void()>& call) const {
+    const double seconds = time_of(call);
+    fmt::print(R"({{"case": "{}", "ms": {:.4f}, "tflops": {:.2f}, "gb_per_s": {:.1f}}})"
+               "\n",
+               name, seconds * 1e3, flops / seconds * 1e-12, bytes / seconds * 1e-9);
+    std::fflush(stdout);
+  }
+
+  void copy() const {
+    const Tensor x = normal({tokens_, 4 * width_}, DType::bf16, device_), y = x.empty_like();
+    report("copy", 0, 2.0 * static_cast<double>(x.bytes()), [&] { y.copy_from(x); });
+  }
+
+  // The three products of a linear layer.
+  void products(DType dtype) const {
+    const Tensor x = normal({tokens_, width_}, dtype, device_), dy = normal({tokens_, width_}, dtype, device_);
+    const Tensor w = normal({width_, width_}, dtype, device_), dx = x.empty_like();
+    const Tensor dw = Tensor::zeros({width_, width_}, DType::f32, device_);
+    const auto matrix = [](const Tensor& t) { return matrix_of(t, "bench", "operand"); };
+    product("forward", dtype, matrix(x), matrix(w).transposed(), matrix(dx));
+    product("input_gradient", dtype, matrix(dy), matrix(w), matrix(dx));
+    product("weight_gradient", dtype, matrix(dy).transposed(), matrix(x), matrix(dw));
+  }
+
+  void product(const std::string& pass, DType dtype, const Matrix& a, const Matrix& b, const Matrix& c) const {
+    Stream& stream = current_stream(device_);
+    const double flops = 2.0 * static_cast<double>(a.rows) * static_cast<double>(a.cols * b.cols);
+    const double bytes =
+        static_cast<double>((a.rows * a.cols + b.rows * b.cols) * static_cast<std::int64_t>(size_of(dtype)) +
+                            c.rows * c.cols * static_cast<std::int64_t>(size_of(c.dtype)));
+    const std::string name = fmt::format("product/{}/{}", pass, name_of(dtype));
+    for (const auto& [size, tiles] : {std::pair{"small", cuda::TileSize::small}, {"large", cuda::TileSize::large}}) {
+      report(fmt::format("{}/{}", name, size), flops, bytes, [&] { cuda::multiply(a, b, c, {}, stream, tiles); });
+    }
+    if (!cuda::multiply_by_library(a, b, c, {}, stream)) return;
+    report(name + "/cublaslt", flops, bytes, [&] { cuda::multiply_by_library(a, b, c, {}, stream); });
+  }
+
+  void quantized(const std::string& format, const Quantization& how) const {
+    const Tensor plain = normal({width_, width_}, DType::f32, cpu());
+    const QuantizedTensor on_cpu = QuantizedTensor::empty(plain.shape(), how);
+    kernels(cpu()).quantize(plain, on_cpu);
+    const auto move = [&](const Tensor& x) { return x.defined() ? x.to(device_) : Tensor(); };
+    const std::vector<QuantizedTensor> parts{{on_cpu.format, on_cpu.shape, move(on_cpu.codes), move(on_cpu.scales),
+                                              move(on_cpu.scale_steps), move(on_cpu.scale_offset)}};
+    Stream& stream = current_stream(device_);
+    for (const std::int64_t tokens : {std::int64_t{1}, std::int64_t{16}, tokens_}) {
+      const Tensor x = normal({tokens, width_}, DType::bf16, device_), y = x.empty_like();
+      const Matrix a = matrix_of(x, "bench", "x"), c = matrix_of(y, "bench", "y");
+      const double flops = 2.0 * static_cast<double>(tokens * width_) * static_cast<double>(width_);
+      report(fmt::format("quantized/{}/{} tokens", format, tokens), flops,
+             static_cast<double>(parts[0].bytes() + 2 * x.bytes()),
+             [&] { cuda::multiply_quantized(a, parts, c, {}, stream); });
+    }
+  }
+
+  void attention(std::int64_t head) const {
+    const std::int64_t heads = std::max<std::int64_t>(1, width_ / head);
+    const auto make = [&] { return normal({tokens_, heads, head}, DType::bf16, device_); };
+    const Tensor q = make(), k = make(), v = make(), dout = make(), out = q.empty_like(), dq = q.empty_like(),
+                 dk = q.empty_like(), dv = q.empty_like();
+    const Tensor logsumexp = Tensor::empty({tokens_, heads}, DType::f32, device_);
+    const Tensor offsets = Tensor::from(std::vector{0, static_cast<std::int32_t>(tokens_)}, {2}, device_);
+    const AttentionShape shape{offsets, offsets, tokens_, tokens_, true, 1 / std::sqrt(static_cast<float>(head))};
+    const double seen = static_cast<double>(tokens_) * static_cast<double>(tokens_ + 1) / 2;
+    const double product = 2 * seen * static_cast<double>(heads * head), bytes = static_cast<double>(q.bytes());
+    Kernels& primitives = kernels(q);
+    const std::string name = fmt::format("attention/{}/causal, width {}", "{}", head);
+    report(fmt::format(fmt::runtime(name), "forward"), 2 * product, 4 * bytes,
+           [&] { primitives.attention(q, k, v, shape, out, logsumexp); });
+    report(fmt::format(fmt::runtime(name), "backward"), 5 * product, 8 * bytes,
+           [&] { primitives.attention_gradient(dout, q, k, v, out, logsumexp, shape, dq, dk, dv); });
+  }
+
+  Device& device_;
+  std::int64_t tokens_, width_;
+  double seconds_;
+};
+
+int run(std::map<std::string, std::string> options) {
+  Device* device = nullptr;
+  try {
+    device = &open_device(options["device"]);
+  } catch (const Error& error) {
+    constexpr int skipped = 77;
+    fmt::print(stderr, "{}\n", error.message());
+    return skipped;
+  }
+  Bench(*device, std::stoll(options["tokens"]), std::stoll(options["width"]), std::stod(options["seconds"])).run();
+  return 0;
+}
+
+}  // namespace
+}  // namespace skymm
+
+int main(int argc, char** argv) {
+  std::map<std::string, std::string> options{
+      {"device", "cuda"}, {"tokens", "4096"}, {"width", "4096"}, {"seconds", "0.3"}};
+  for (int i = 1; i < argc; i += 2) {
+    const std::string name = argv[i];
+    if (i + 1 == argc || name.rfind("--", 0) != 0 || !options.count(name.substr(2))) {
+      fmt::print(stderr, "bench_cuda_kernels: '{}' is not an option with a value; see the head of its source\n", name);
+      return 2;
+    }
+    options[name.substr(2)] = argv[i + 1];
+  }
+  try {
+    return skymm::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}
