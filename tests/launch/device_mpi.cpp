@@ -87,6 +87,7 @@ class DeviceGrids : public ::testing::Test {
     TrainConfig config = *parse_config({"--config", dir_ + "/train.ini", "--device", device});
     grid.apply(config);
     config.train.steps = 2;
+    config.train.global_batch = std::max<std::int64_t>(2, ranks().size());
     config.run.dir = fmt::format("{}/{} on {}", dir_, grid.name(), device);
     Trainer(config, ranks()).run();
     ranks().barrier();

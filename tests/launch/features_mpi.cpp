@@ -47,7 +47,7 @@ class FeaturesOnRanks : public ::testing::Test {
     config.data.features = features;
     if (pipeline) {  // one cut goes through the ViT
       config.parallel.pipeline = ranks().size();
-      config.parallel.cuts = {"vision.1", "layers.3"};
+      config.parallel.cuts = {"vision.1", "layers.3", "layers.6", "layers.9"};
       config.parallel.cuts.resize(static_cast<std::size_t>(ranks().size()) - 1);
     }
     Trainer(config, ranks()).run();

@@ -240,9 +240,9 @@ TEST(SharedWeights, OfTwoNodesAreTwoCopies) {
   const auto model = load_model(config, forms[1], file.path(), *node, true, loaded);
   EXPECT_EQ(loaded.shared.ranks, node->size());
   const std::string table = memory_table(ranks(), loaded.shared);
-  if (node->size() > 1) {
-    EXPECT_THAT(
-        table, ContainsRegex(fmt::format("shared +[0-9.]+ +0  one copy of frozen weights for {} ranks", node->size())));
+  const int even = (ranks().size() + 1) / 2;  // rank 0's, the first of those that hold most
+  if (even > 1) {
+    EXPECT_THAT(table, ContainsRegex(fmt::format("shared +[0-9.]+ +0  one copy of frozen weights for {} ranks", even)));
   }
 }
 

@@ -109,7 +109,8 @@ TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
     change(config);
     return testing::error_of([&] { Trainer(config, ranks()).run(); });
   };
-  EXPECT_THAT(error_of([](TrainConfig& c) { c.parallel.data = 5; }), ::testing::HasSubstr("grids that fit"));
+  EXPECT_THAT(error_of([](TrainConfig& c) { c.parallel.data = ranks().size() + 1; }),
+              ::testing::HasSubstr("grids that fit"));
   EXPECT_THAT(error_of([](TrainConfig& c) { c.parallel.pipeline = 40; }), ::testing::HasSubstr("at most"));
   EXPECT_THAT(error_of([](TrainConfig& c) { c.train.global_batch = c.train.micro_batch = 1; }),
               ::testing::HasSubstr("no sample for each"));
