@@ -106,7 +106,7 @@ TEST_F(FeaturesOnRanks, APictureThatCannotBeDecodedLeavesTheSameHole) {
   if (ranks().rank() == 0) {
     const Features written(features());
     EXPECT_THAT(error_of([&] { written.read(3); }), HasSubstr("picture 3 has no features"));
-    EXPECT_EQ(error_of([&] { written.read(4); }), "");
+    EXPECT_FALSE(written.read(4).empty());
   }
   train("pixels", false, false);
   train("features", true, false);
