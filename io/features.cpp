@@ -44,8 +44,9 @@ FeatureInfo parse_header(const std::string& text, const std::string& what) {
                    .dataset = header.at("dataset"),
                    .made_by = header.at("made_by").get<std::map<std::string, std::string>>()};
   constexpr std::int64_t most = std::int64_t{1} << 20;
-  const bool sane = info.pictures >= 0 && info.pictures < most * most && info.rows > 0 && info.rows < most &&
-                    info.width > 0 && info.width < most && (info.dtype == DType::bf16 || info.dtype == DType::f32);
+  const bool sane = info.rows > 0 && info.rows < most && info.width > 0 && info.width < most &&
+                    (info.dtype == DType::bf16 || info.dtype == DType::f32) && info.pictures >= 0 &&
+                    info.pictures <= (std::int64_t{1} << 60) / info.picture_bytes();
   check(sane, "{}: the header says what cannot be; encode again", what);
   return info;
 }

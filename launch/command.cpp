@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <string_view>
 
@@ -94,6 +95,7 @@ int dispatch(const std::string& path, const std::string& what, const std::vector
 }
 
 int run_command_line(const std::vector<std::string>& arguments) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a write past `ulimit -f` then fails with a reason, as on a full disk
   return run_ranks([&] {
     try {
       if (!arguments.empty() && arguments.front() == "--version") {

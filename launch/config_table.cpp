@@ -59,9 +59,8 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.run.save_before_end; }},
       {"run.share_frozen",
        "WHEN",
-       "auto: ranks of one node that hold the same frozen weights read them together and keep one copy, where the "
-       "system "
-       "lets them; off: a copy each. The numbers are the same",
+       "auto: ranks of one node that hold the same frozen weights in the host's memory read them together and keep one "
+       "copy, where the system lets them; off: a copy each, as GPUs have anyway. The numbers are the same",
        [](C& c) -> Field { return &c.run.share_frozen; },
        {},
        [] {
@@ -203,8 +202,7 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.augment; }},
       {"data.features", "BOOL",
        "read what the frozen ViT makes of each picture, which skymm data encode left beside every data set, in place "
-       "of "
-       "running it; needs data.augment false",
+       "of running it; needs data.augment false",
        [](C& c) -> Field { return &c.data.features; }},
       {"data.fast_jpeg", "BOOL",
        "decode JPEGs at a half or less where that is large enough: faster, not quite the same",

@@ -44,7 +44,7 @@ std::vector<Decoded> decode(const Dataset& dataset, std::int64_t begin, std::int
     try {
       picture.pixels = load_pixels(dataset.read_image(i), images);
     } catch (const Error& error) {
-      picture.problem = error.message();
+      picture.problem = fmt::format("picture {} of {} has no features: {}", i, dataset.path(), error.message());
     }
   }
   return pictures;
@@ -61,7 +61,7 @@ class Encoder {
     if (dataset.image_count() == 0) return log::info("{} has no pictures", path);
     const FeatureInfo info = feature_info(dataset, config_, assembly_);
     const std::string target = features_path(dataset.path()), temporary = target + ".tmp";
-    if (agree(is_there(target, info))) return log::info("{} is there and fits", target);
+    if (agree(ranks_.rank() == 0 && is_there(target, info))) return log::info("{} is there and fits", target);
     if (ranks_.rank() == 0) create_features(temporary, info);
     ranks_.barrier();
     const auto start = std::chrono::steady_clock::now();
@@ -115,7 +115,7 @@ class Encoder {
     std::vector<std::int64_t> numbers;
     for (const Decoded& picture : pictures) {
       if (!picture.problem.empty()) {
-        log::warn("picture {} has no features: {}", picture.number, picture.problem);
+        log::warn("{}", picture.problem);
         continue;
       }
       pixels.insert(pixels.end(), picture.pixels.begin(), picture.pixels.end());

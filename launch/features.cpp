@@ -1,5 +1,6 @@
 #include "launch/features.hpp"
 
+#include <array>
 #include <filesystem>
 
 #include "core/error.hpp"
@@ -7,7 +8,11 @@
 namespace skymm {
 namespace {
 
-const char* name_of(Fit fit) { return fit == Fit::crop ? "crop" : fit == Fit::pad ? "pad" : "stretch"; }
+std::string name_of(Fit fit) { return fit == Fit::crop ? "crop" : fit == Fit::pad ? "pad" : "stretch"; }
+std::string name_of(Activation activation) {
+  constexpr std::array names{"none", "relu", "silu", "gelu", "gelu_tanh", "quick_gelu"};
+  return names.at(static_cast<std::size_t>(activation));
+}
 
 }  // namespace
 
@@ -23,7 +28,7 @@ FeatureInfo feature_info(const Dataset& dataset, const TrainConfig& config, cons
                       {"output layer of the ViT", std::to_string(vision.blocks())},
                       {"heads of the ViT", std::to_string(vision.heads)},
                       {"epsilon of the ViT", fmt::format("{}", vision.eps)},
-                      {"activation of the ViT", std::to_string(static_cast<int>(vision.activation))},
+                      {"activation of the ViT", name_of(vision.activation)},
                       {"size of pictures", std::to_string(images.size)},
                       {"fit of pictures", name_of(images.fit)},
                       {"mean of pixels", fmt::format("{}", fmt::join(images.mean, " "))},

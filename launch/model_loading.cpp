@@ -72,7 +72,8 @@ std::size_t most_bytes(const std::vector<Load>& loads, DType dtype) {
 }
 
 std::shared_ptr<SharedMemory> memory_for(Communicator& node, const std::vector<Load>& loads, DType dtype) {
-  if (node.size() == 1) return nullptr;
+  const bool nothing = std::ranges::all_of(loads, [](const Load& load) { return load.frozen.empty(); });
+  if (node.size() == 1 || nothing) return nullptr;
   const SharedMemory::Made made = SharedMemory::make(node, most_bytes(loads, dtype));
   if (made.memory == nullptr && node.rank() == 0) {
     log::warn("{} ranks of this node keep a copy each of the same frozen weights: they cannot share memory ({})",
@@ -88,6 +89,11 @@ bool is_packed(const MultimodalConfig& config, std::int64_t block) {
   return kind == BlockKind::vision || kind == BlockKind::layer || kind == BlockKind::head;
 }
 
+// The ViT whose features come in place of pictures is read to be known by its hashes, and not kept.
+bool is_kept(const MultimodalConfig& config, std::int64_t block) {
+  return !config.features || model_blocks(config)[static_cast<std::size_t>(block)].kind != BlockKind::vision;
+}
+
 class Loading {
  public:
   Loading(Multimodal& model, const WeightLoader& weights, std::shared_ptr<SharedMemory> memory, int rank)
@@ -95,6 +101,7 @@ class Loading {
 
   void run(const Load& load) {
     const bool mine = memory_ == nullptr || load.owner == rank_;
+    if (!is_kept(model_.config(), load.block)) return look_at(load, mine);
     for (const NamedParameter& entry : load.trained) weights_.load(entry);
     if (memory_ != nullptr) memory_->set_writing(mine);
     const bool stays = memory_ != nullptr && !is_packed(model_.config(), load.block);
@@ -115,6 +122,14 @@ class Loading {
  private:
   // What was needed for a moment goes back to the system: in the cache it would be there beside the weights.
   void trim() { model_.device().allocator().trim(); }
+
+  void look_at(const Load& load, bool mine) {
+    if (!mine) return;
+    for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().take();
+    fill(load);
+    for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().drop();
+    trim();
+  }
 
   void fill(const Load& load) {
     for (const NamedParameter& entry : load.frozen) {
@@ -157,6 +172,7 @@ LoadedModel load_and_freeze(Multimodal& model, const WeightLoader& weights, Comm
     for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().drop();
   }
   model.device().allocator().trim();
+  if (memory != nullptr) model.device().allocator().reset_peak();  // it was never touched: what was used is what comes
   Loading loading(model, weights, memory, node->rank());
   for (const Load& load : loads) loading.run(load);
 

@@ -1,6 +1,6 @@
 // From files to a model that is ready to compute: block by block, each packed before the next is read, so that plain
 // and packed weights are never in memory beside each other as a whole; and once for all ranks of a node that hold the
-// same.
+// same. A ViT whose features are given is read for its hashes and not kept: Multimodal::drop_vision comes next.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,8 @@ const std::vector<Flag>& plan_flags() {
       {"config", "RECIPE.ini", "the recipe to plan for"},
       {"ranks", "N", "of the job (default 1)"},
       {"ranks-per-node", "N",
-       "that share frozen weights where they hold the same, unless run.share_frozen is off; default 1: none do"},
+       "that share frozen weights where they hold the same and compute on the cpu, unless run.share_frozen is off; "
+       "default 1: none do"},
       {"memory", "SIZE", "of a rank, such as 80G or 512M; without it everything fits"},
       {"tokens", "N", "of a typical sample, visual ones too (default: data.max_length, the longest)"},
       {"labels", "N", "tokens of it that are learned (default: half of those that are not visual)"},
@@ -166,7 +167,8 @@ int plan_recipe(const Arguments& given) {
   input.uneven = config.parallel.uneven == "deal";
   input.recompute = recompute_modes(config.model);
   input.ranks = given.get("ranks", parse_small, 1);
-  if (config.run.share_frozen == "auto") input.ranks_per_node = given.get("ranks-per-node", parse_small, 1);
+  const int ranks_per_node = given.get("ranks-per-node", parse_small, 1);
+  if (on_cpu && config.run.share_frozen == "auto") input.ranks_per_node = ranks_per_node;
   input.order = config.parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
   input.memory = given.get("memory", parse_size, 0.0);
   input.bandwidth = 1e9 * given.get("bandwidth", parse_speed, 10.0);

@@ -114,25 +114,21 @@ nano_on() {  # RANKS: follows the run of one rank
     --data.train "$data/canvases.h5:0.9, $data/stage1.h5:0.1" --data.validation "$data/validation.h5" || return 1
   follows "$build/nano-$1" "$build/nano-1" 0.02
 }
-if ! "$build/skymm" train --help | grep -q 'run\.device'; then
-  not_run "training on GPUs" "skymm train has no option run.device"
+rm -rf "$tiny"
+"$build/tests/write_tiny_training" "$tiny" > "$logs/tiny.log" 2>&1
+claim "a tiny model trains on the CPU, to compare with" tiny_cpu tiny_on 1 cpu
+claim "a tiny model on one GPU follows the CPU's losses to 1e-3" tiny_1 tiny_on 1 cuda
+if ((gpu_count < 2)); then
+  not_run "a tiny model on two GPUs follows the CPU's losses" "this machine has one GPU"
 else
-  rm -rf "$tiny"
-  "$build/tests/write_tiny_training" "$tiny" > "$logs/tiny.log" 2>&1
-  claim "a tiny model trains on the CPU, to compare with" tiny_cpu tiny_on 1 cpu
-  claim "a tiny model on one GPU follows the CPU's losses to 1e-3" tiny_1 tiny_on 1 cuda
-  if ((gpu_count < 2)); then
-    not_run "a tiny model on two GPUs follows the CPU's losses" "this machine has one GPU"
-  else
-    claim "a tiny model on two GPUs follows the CPU's losses to 1e-3" tiny_2 tiny_on 2 cuda
-  fi
-  for ranks in 1 2; do
-    what="nano learns on $ranks of the GPUs, 100 steps"
-    if [[ ! -e $data/canvases.h5 ]]; then not_run "$what" "there is no data set in $data; launch/quickstart makes it"
-    elif ((gpu_count < ranks)); then not_run "$what" "this machine has one GPU"
-    else claim "$what" "nano_$ranks" nano_on "$ranks"; fi
-  done
+  claim "a tiny model on two GPUs follows the CPU's losses to 1e-3" tiny_2 tiny_on 2 cuda
 fi
+for ranks in 1 2; do
+  what="nano learns on $ranks of the GPUs, 100 steps"
+  if [[ ! -e $data/canvases.h5 ]]; then not_run "$what" "there is no data set in $data; launch/quickstart makes it"
+  elif ((gpu_count < ranks)); then not_run "$what" "this machine has one GPU"
+  else claim "$what" "nano_$ranks" nano_on "$ranks"; fi
+done
 not_run "NCCL and cuDNN" "skymm uses neither"
 
 # ---- speed ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@
 namespace skymm {
 namespace {
 
-// All of a batch but its pixels, one list after the other, each behind its length.
+// All of a batch but its pixels or features, which the first stage alone takes: one list after the other, each behind
+// its length.
 constexpr std::array lists{&Batch::tokens,    &Batch::positions,   &Batch::sequence_offsets, &Batch::label_rows,
                            &Batch::label_ids, &Batch::visual_rows, &Batch::row_ids};
 constexpr std::int64_t heads = 6;  // numbers in front of the lists

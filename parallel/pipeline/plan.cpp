@@ -189,7 +189,7 @@ std::vector<Plan> plan(const PlanInput& input) {
       }
     }
   }
-  check(staged, "what is computed again is said of {} stages, and no grid of {} ranks has so many", modes, input.ranks);
+  check(staged, "model.recompute names {} stages, and no grid of {} ranks has so many", modes, input.ranks);
   check(used, "the cuts make {} pieces of the model, as no grid of {} ranks has them", by_hand.size(), input.ranks);
   std::ranges::stable_sort(plans, [](const Plan& a, const Plan& b) {
     if (a.problem.empty() != b.problem.empty()) return a.problem.empty();
@@ -201,7 +201,11 @@ std::vector<Plan> plan(const PlanInput& input) {
 
 Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode) {
   input.recompute = {mode};
-  Plan other{.grid = plan.grid, .schedule = plan.schedule, .chunks = plan.chunks, .zero_stage = plan.zero_stage};
+  Plan other{.grid = plan.grid,
+             .schedule = plan.schedule,
+             .chunks = plan.chunks,
+             .zero_stage = plan.zero_stage,
+             .sharing = plan.sharing};
   complete(other, input, costs_of(input), cuts_by_hand(input));
   return other;
 }

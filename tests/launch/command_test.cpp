@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -55,6 +56,18 @@ class CommandLine : public ::testing::Test {
 
   std::string folder_;
 };
+
+TEST_F(CommandLine, ALimitOfFileSizesIsAnErrorThatSaysSo) {
+  const auto write_much = [&] {
+    struct rlimit limit {};
+    ::getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = 10000;
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    std::_Exit(
+        run_command_line({"weights", "synthesize", "--preset", "pico", "--out", folder_ + "/weights.safetensors"}));
+  };
+  EXPECT_EXIT(write_much(), ::testing::ExitedWithCode(1), "File too large");
+}
 
 TEST_F(CommandLine, HelpAndVersionSucceed) {
   EXPECT_THAT(run({"--version"}).out, HasSubstr("skymm 0."));

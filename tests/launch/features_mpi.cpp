@@ -90,6 +90,32 @@ TEST_F(FeaturesOnRanks, TrainingOnThemIsTheSame) {
   }
 }
 
+// As with pixels: the other samples of the batch are learned, with the same losses.
+TEST_F(FeaturesOnRanks, APictureThatCannotBeDecodedLeavesTheSameHole) {
+  if (ranks().rank() == 0) {
+    DatasetWriter writer(dir_ + "/train.h5");
+    for (int i = 0; i < 16; ++i) {
+      writer.add({.id = std::to_string(i),
+                  .images = {i == 3 ? "no picture" : testing::tiny_picture(i)},
+                  .parts = {image_part(0), answer_part("yes")}});
+    }
+    writer.close();
+  }
+  ranks().barrier();
+  encode_pictures(config_, ranks());
+  if (ranks().rank() == 0) {
+    const Features written(features());
+    EXPECT_THAT(error_of([&] { written.read(3); }), HasSubstr("picture 3 has no features"));
+    EXPECT_FALSE(written.read(4).empty());
+  }
+  train("pixels", false, false);
+  train("features", true, false);
+  if (ranks().rank() != 0) return;
+  const std::vector<double> pixels = testing::losses_of(dir_ + "/pixels");
+  EXPECT_EQ(pixels.size(), 6U);
+  EXPECT_LE(testing::relative_error(testing::losses_of(dir_ + "/features"), pixels), 1e-5);
+}
+
 TEST_F(FeaturesOnRanks, OnlyThoseOfThisModelAndDataAreTaken) {
   if (ranks().rank() == 0) {
     SingleCommunicator one;

@@ -43,7 +43,13 @@ TEST(PlanCommand, ListsWhatFitsAndFailsWhereNothingDoes) {
   EXPECT_THAT(all.text, ::testing::ContainsRegex("2 +1 +- +1 +1 .* fits"));
   EXPECT_THAT(all.text, ::testing::Not(::testing::HasSubstr("one copy")));
   const Answer together = answer(with({"--ranks-per-node", "2"}));
-  EXPECT_THAT(together.text, ::testing::ContainsRegex("2 +1 +- +1 +1 .* fits"));
+  EXPECT_THAT(together.text, ::testing::HasSubstr("one copy for 2 ranks of a node"));
+  config.run.device = "cuda";  // ranks on GPUs have a copy each
+  write_file(dir + "/cuda.ini", to_ini(config));
+  const Answer on_gpus =
+      answer({"--config", dir + "/cuda.ini", "--ranks", "2", "--gflops", "100", "--ranks-per-node", "2"});
+  EXPECT_EQ(on_gpus.code, 0);
+  EXPECT_THAT(on_gpus.text, ::testing::Not(::testing::HasSubstr("one copy")));
   for (const char* mode : {"none", "attention.mlp", "full"}) {
     EXPECT_THAT(all.text, ::testing::ContainsRegex(fmt::format("\n  {} +[0-9.e-]+ s .* fits", mode)));
   }

@@ -153,6 +153,7 @@ struct Cost {
   double memory = 0;  // proportional set sizes of all ranks, bytes
   double read = 0;    // of the file by all ranks, bytes
   double shared = 0;  // bytes
+  double booked = 0;  // the most bytes of weights in the books of this rank's allocator
 };
 
 // What loading and using the model adds on all ranks together.
@@ -165,6 +166,8 @@ Cost cost_of(const MultimodalConfig& config, const Form& form, const std::string
   ranks().barrier();
   ::malloc_trim(0);  // small blocks, which are malloc's
   const double before = kibibytes_of("Pss");
+  const std::size_t booked = cpu().allocator().use(Purpose::weights).current;
+  cpu().allocator().reset_peak();
   ranks().barrier();
   const PurposeScope purpose(Purpose::weights);
   Multimodal model(own, DType::bf16, cpu());
@@ -180,7 +183,8 @@ Cost cost_of(const MultimodalConfig& config, const Form& form, const std::string
   ::malloc_trim(0);
   ranks().barrier();
   const Cost cost{sum_over_ranks(1024 * (kibibytes_of("Pss") - before)),
-                  sum_over_ranks(static_cast<double>(file->bytes_read())), static_cast<double>(loaded.shared.bytes)};
+                  sum_over_ranks(static_cast<double>(file->bytes_read())), static_cast<double>(loaded.shared.bytes),
+                  static_cast<double>(cpu().allocator().use(Purpose::weights).peak - booked)};
   ranks().barrier();
   return cost;
 }
@@ -199,7 +203,9 @@ TEST(SharedWeights, AreInMemoryOnceAndReadOnce) {
     EXPECT_EQ(apart.read, payload * ranks().size());
     EXPECT_EQ(apart.shared, 0);
     EXPECT_GT(together.shared, 0.28 * payload);  // nf4 has 4.5 of 16 bits
-#ifndef __SANITIZE_ADDRESS__                     // which needs memory of its own
+    EXPECT_LT(together.booked, 0.1 * payload) << "what is shared is in no rank's books";
+    EXPECT_GT(apart.booked, 0.28 * payload);
+#ifndef __SANITIZE_ADDRESS__  // which needs memory of its own
     // What the other ranks do not have, but for a fifth; beside it each has what computing needs.
     EXPECT_LT(together.memory, apart.memory - 0.8 * together.shared * (ranks().size() - 1));
 #endif
@@ -230,6 +236,42 @@ TEST(SharedWeights, AreCopiesWhereMemoryCannotBeShared) {
   EXPECT_EQ(loaded.frozen, expected.frozen);
   const Batch batch = batch_of(config, {{0, 10, true}}, DType::bf16);
   EXPECT_EQ(run(*model, batch), run(*own, batch));
+}
+
+TEST(SharedWeights, HaveNoVitWhereItsFeaturesAreGiven) {
+  MultimodalConfig config = small_config(false);
+  const WeightFile file(config);
+  for (const bool share : {false, true}) {
+    LoadedModel seeing, given;
+    const auto whole = load_model(config, forms[0], file.path(), ranks(), share, seeing);
+    std::size_t vision = 0;
+    for (const NamedParameter& entry : all_parameters(*whole)) {
+      if (entry.name.starts_with("vision_model.")) vision += entry.parameter->value.bytes();
+    }
+    ASSERT_GT(vision, 0U);
+    MultimodalConfig without = config;
+    without.features = true;
+    const auto booked = [] { return cpu().allocator().use(Purpose::weights).current; };
+    const std::size_t before = booked();
+    const auto model = load_model(without, forms[0], file.path(), ranks(), share, given);
+    EXPECT_EQ(given.frozen, seeing.frozen);
+    if (share) {
+      EXPECT_LE(given.shared.bytes + vision, seeing.shared.bytes);
+    } else {
+      const std::size_t kept = booked() - before;
+      const auto again = load_model(config, forms[0], file.path(), ranks(), share, seeing);
+      EXPECT_LE(kept + vision, booked() - before - kept);
+    }
+  }
+}
+
+TEST(SharedWeights, AreNoneWhereEverythingTrains) {
+  MultimodalConfig config = small_config(false);
+  config.vision.reset();
+  config.lora.rank = 0;
+  config.trainable.decoder = true;
+  Multimodal model(config, DType::f32, cpu());
+  EXPECT_EQ(load_and_freeze(model, WeightLoader({}, {}, 1), ranks(), true).shared.ranks, 1);
 }
 
 TEST(SharedWeights, OfTwoNodesAreTwoCopies) {

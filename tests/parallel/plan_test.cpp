@@ -178,6 +178,8 @@ TEST(Plan, RanksOfANodeShareWhatIsFrozen) {
   EXPECT_LT(of_one_stage(4).largest().weights, of_one_stage(2).largest().weights);
   EXPECT_NE(memory_table(input, of_one_stage(4)).find("one copy for 4 ranks of a node"), std::string::npos);
   EXPECT_EQ(memory_table(input, of_one_stage(1)).find("one copy"), std::string::npos);
+  const Plan together = of_one_stage(4);
+  EXPECT_DOUBLE_EQ(with_recompute(together, input, Recompute::none).largest().total(), together.largest().total());
 }
 
 TEST(Plan, ATiedTableOnOneRankIsOneTable) {

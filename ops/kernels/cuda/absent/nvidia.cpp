@@ -7,8 +7,7 @@ namespace skymm::cuda {
 Device& nvidia_device(int) {
   fail(
       "this build has no kernels for GPUs: configure with the preset cuda, where CUDA's toolkit is installed, or "
-      "compute "
-      "with --device cpu");
+      "compute with --device cpu");
 }
 
 }  // namespace skymm::cuda
