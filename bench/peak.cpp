@@ -113,4 +113,20 @@ double copy_bandwidth(int threads) {
   return static_cast<double>(words) * 16 * threads / seconds;
 }
 
+ReadPass::ReadPass(std::size_t bytes) : memory_(Tensor::zeros({static_cast<std::int64_t>(bytes / 8 * 8)}, DType::u8)) {}
+
+double ReadPass::seconds() const {
+  const auto* const first = static_cast<const std::uint64_t*>(memory_.raw());
+  const std::int64_t count = memory_.numel() / 8;
+  const auto start = std::chrono::steady_clock::now();
+#pragma omp parallel
+  {
+    const std::int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
+    std::uint64_t sum = 0;
+    for (std::int64_t i = count * me / all; i < count * (me + 1) / all; ++i) sum += first[i];
+    sink = static_cast<float>(sum);
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace skymm::bench

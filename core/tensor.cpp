@@ -72,8 +72,9 @@ Tensor Tensor::view(const Shape& shape) const {
 
 Tensor Tensor::slice(int dim, std::int64_t begin, std::int64_t end) const {
   const int d = dim < 0 ? dim + rank() : dim;
-  check(0 <= begin && begin <= end && end <= shape_.at(d), "slice [{}, {}) is out of range in dimension {} of {}",
-        begin, end, d, shape_.str());
+  if (begin < 0 || begin > end || end > shape_.at(d)) {
+    fail("slice [{}, {}) is out of range in dimension {} of {}", begin, end, d, shape_.str());
+  }
   Tensor x = *this;
   x.offset_ += begin * strides_[d];
   x.shape_[d] = end - begin;
@@ -91,7 +92,9 @@ Tensor Tensor::transpose(int a, int b) const {
 }
 
 Tensor Tensor::split_last(std::int64_t parts, std::int64_t width) const {
-  check(rank() >= 1 && dim(-1) == parts * width, "the last dimension of {} is not {} x {}", shape_.str(), parts, width);
+  if (rank() < 1 || dim(-1) != parts * width) {
+    fail("the last dimension of {} is not {} x {}", shape_.str(), parts, width);
+  }
   Tensor x = *this;
   const int last = rank() - 1;
   const std::int64_t step = strides_[last];

@@ -21,8 +21,9 @@ void check_offsets(const Tensor& offsets, const char* primitive, const char* nam
 }
 
 void check_same(const Tensor& x, const Tensor& y, const char* primitive, const char* x_name, const char* y_name) {
-  check(x.shape() == y.shape() && x.dtype() == y.dtype(), "{}: {} is {} {} but {} is {} {}", primitive, x_name,
-        name_of(x.dtype()), x.shape().str(), y_name, name_of(y.dtype()), y.shape().str());
+  if (x.shape() == y.shape() && x.dtype() == y.dtype()) return;
+  fail("{}: {} is {} {} but {} is {} {}", primitive, x_name, name_of(x.dtype()), x.shape().str(), y_name,
+       name_of(y.dtype()), y.shape().str());
 }
 
 }  // namespace
@@ -36,9 +37,10 @@ AttentionProblem attention_problem(const char* primitive, const Tensor& q, const
   p.out = heads_of(out, primitive, "out");
   check_same(q, out, primitive, "q", "out");
   check_same(k, v, primitive, "k", "v");
-  check(q.dtype() == k.dtype() && q.dim(2) == k.dim(2) && k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0,
-        "{}: q {} {} does not fit k {} {}: one dtype and width, and heads a multiple of k's", primitive,
-        name_of(q.dtype()), q.shape().str(), name_of(k.dtype()), k.shape().str());
+  if (q.dtype() != k.dtype() || q.dim(2) != k.dim(2) || k.dim(1) == 0 || q.dim(1) % k.dim(1) != 0) {
+    fail("{}: q {} {} does not fit k {} {}: one dtype and width, and heads a multiple of k's", primitive,
+         name_of(q.dtype()), q.shape().str(), name_of(k.dtype()), k.shape().str());
+  }
   check(logsumexp.defined() && logsumexp.dtype() == DType::f32 && logsumexp.shape() == Shape({q.dim(0), q.dim(1)}),
         "{}: logsumexp must be f32 [{}, {}]", primitive, q.dim(0), q.dim(1));
   check_offsets(shape.query_offsets, primitive, "query_offsets");

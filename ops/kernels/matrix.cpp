@@ -13,9 +13,10 @@ bool is_adjacent(std::int64_t step, std::int64_t size) { return step == 1 || siz
 void check_product(const char* primitive, const Tensor& x, std::int64_t in, const Tensor& y, std::int64_t out,
                    const LinearWeight& w, const char* x_name, const char* y_name) {
   const Matrix mx = row_matrix_of(x, primitive, x_name), my = row_matrix_of(y, primitive, y_name);
-  check(mx.cols == in && my.cols == out && mx.rows == my.rows,
-        "{}: {} {} and {} {} do not fit a weight of {} outputs and {} inputs", primitive, x_name, x.shape().str(),
-        y_name, y.shape().str(), w.out, w.in);
+  if (mx.cols != in || my.cols != out || mx.rows != my.rows) {
+    fail("{}: {} {} and {} {} do not fit a weight of {} outputs and {} inputs", primitive, x_name, x.shape().str(),
+         y_name, y.shape().str(), w.out, w.in);
+  }
   check(x.dtype() == w.compute_dtype, "{}: {} is {} but the weight computes in {}", primitive, x_name,
         name_of(x.dtype()), name_of(w.compute_dtype));
   check(y.dtype() == x.dtype() || y.dtype() == DType::f32, "{}: {} is {}; it must be f32 or, as {}, {}", primitive,
@@ -27,8 +28,10 @@ void check_product(const char* primitive, const Tensor& x, std::int64_t in, cons
 Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched) {
   check(x.defined(), "{}: {} is undefined", primitive, name);
   const bool rank3 = batched && x.rank() == 3;
-  check(x.rank() == 2 || rank3, "{}: {} has shape {}; it must be a matrix{}", primitive, name, x.shape().str(),
-        batched ? " or a batch of matrices" : "");
+  if (x.rank() != 2 && !rank3) {
+    fail("{}: {} has shape {}; it must be a matrix{}", primitive, name, x.shape().str(),
+         batched ? " or a batch of matrices" : "");
+  }
   check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "{}: {} is {}; it must be f32 or bf16", primitive, name,
         name_of(x.dtype()));
   Matrix m{nullptr, x.dtype(), x.dim(-2), x.dim(-1), x.stride(-2), x.stride(-1)};
@@ -40,8 +43,10 @@ Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool 
   if (m.cols <= 1) m.col_step = 1;
   const bool rows_adjacent = m.col_step == 1 && (m.rows <= 1 || m.row_step >= m.cols);
   const bool cols_adjacent = m.row_step == 1 && (m.cols <= 1 || m.col_step >= m.rows);
-  check(rows_adjacent || cols_adjacent, "{}: the elements of {} {} are adjacent neither in its rows nor its columns",
-        primitive, name, x.shape().str());
+  if (!rows_adjacent && !cols_adjacent) {
+    fail("{}: the elements of {} {} are adjacent neither in its rows nor its columns", primitive, name,
+         x.shape().str());
+  }
   m.data = x.numel() == 0 ? nullptr : x.raw();
   return m;
 }

@@ -109,6 +109,17 @@ TEST_P(AttentionTest, CrossAttentionAlignsTheMaskAtTheEnd) {
   });
 }
 
+TEST_P(AttentionTest, FewQueriesOfLongCaches) {
+  on_every_stream([] {
+    for (const std::int64_t width : {16, 24, 64, 80, 128}) {
+      for (const auto& [heads, kv_heads] : std::vector<std::pair<int, int>>{{9, 3}, {8, 8}, {8, 1}, {5, 1}}) {
+        SCOPED_TRACE(fmt::format("width {}, {} heads of {}", width, heads, kv_heads));
+        expect_equal(reference({1, 1, 2, 1}, {150, 1, 37, 300}, heads, kv_heads, width, true), GetParam(), false);
+      }
+    }
+  });
+}
+
 TEST_P(AttentionTest, ManyQueryHeadsShareAKeyHead) {
   expect_equal(reference({5}, {5}, 130, 1, 16, true), GetParam(), false);
 }

@@ -11,9 +11,10 @@ double bound(DType dtype) { return dtype == DType::bf16 ? 6e-3 : 2e-6; }
 struct Case {
   std::int64_t tokens, in, out;
 };
-constexpr Case cases[] = {{1, 1, 1},    {1, 64, 64},    {3, 17, 33},    {17, 65, 129}, {33, 129, 16}, {64, 16, 65},
-                          {129, 96, 8}, {65, 256, 192}, {256, 33, 100}, {300, 4, 130}, {1, 131, 192}, {2, 130, 256},
-                          {4, 64, 128}, {5, 97, 200},   {8, 200, 320},  {9, 96, 64},   {40, 160, 288}};
+constexpr Case cases[] = {{1, 1, 1},     {1, 64, 64},    {3, 17, 33},    {17, 65, 129},  {33, 129, 16},
+                          {64, 16, 65},  {129, 96, 8},   {65, 256, 192}, {256, 33, 100}, {300, 4, 130},
+                          {1, 131, 192}, {2, 130, 256},  {4, 64, 128},   {5, 97, 200},   {8, 200, 320},
+                          {9, 96, 64},   {40, 160, 288}, {1, 577, 190},  {3, 260, 640},  {8, 1537, 70}};
 
 // The expected y (before activation): x W^T + bias
 Values reference_linear(const Tensor& x, const Tensor& w, const Tensor& bias) {
@@ -146,7 +147,8 @@ TEST_P(LinearTest, NoTokens) {
 
 TEST_P(LinearTest, SameBitsForAnyNumberOfThreads) {
   const int before = omp_get_max_threads();
-  for (const auto& [tokens, in, out] : {Case{64, 576, 1536}, {1, 2048, 64}, {130, 1536, 16}, {512, 16, 300}}) {
+  for (const auto& [tokens, in, out] :
+       {Case{64, 576, 1536}, {1, 2048, 64}, {1, 576, 3072}, {2, 1536, 576}, {130, 1536, 16}, {512, 16, 300}}) {
     SCOPED_TRACE(fmt::format("{} tokens, {} to {}", tokens, in, out));
     const Tensor x = random_tensor({tokens, in}, dtype_, 1), w = random_tensor({out, in}, dtype_, 2);
     const Tensor dy = random_tensor({tokens, out}, dtype_, 3);

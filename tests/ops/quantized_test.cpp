@@ -156,7 +156,8 @@ struct Case {
 };
 const std::vector<Case> cases = {{1, 64, {64}},    {1, 1, {1}},        {3, 70, {33, 5}},  {8, 192, {40, 20, 20}},
                                  {9, 64, {64}},    {17, 130, {129}},   {33, 65, {7, 30}}, {65, 256, {192, 64, 64}},
-                                 {130, 96, {300}}, {12, 320, {2, 31}}, {300, 63, {130}}};
+                                 {130, 96, {300}}, {12, 320, {2, 31}}, {300, 63, {130}},  {1, 577, {40, 25}},
+                                 {2, 1536, {70}}};
 
 using Parameters = std::tuple<DType, std::size_t>;
 class QuantizedWeightTest : public ::testing::TestWithParam<Parameters> {

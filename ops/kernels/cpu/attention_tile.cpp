@@ -137,6 +137,66 @@ HWY_INLINE void soften(float* score, std::int64_t n, std::int64_t visible, float
   *total += tile_total;
 }
 
+// For a few rows of queries, as generation has them, keys and values are read where they are: tiles of them would take
+// longer to make than to use. Rows of q, score and output lie as in forward_block.
+constexpr std::int64_t most_direct_rows = 8;
+
+template <int Rows, class T>
+HWY_INLINE void direct_scores(const T* key, std::int64_t key_step, std::int64_t keys, const float* q, std::int64_t wide,
+                              float* score, std::int64_t score_step) {
+  const F32 d;
+  for (std::int64_t j = 0; j < keys; ++j, key += key_step) {
+    Vec sums[Rows];
+    for (Vec& sum : sums) sum = hn::Zero(d);
+    for (std::int64_t i = 0; i < wide; i += lanes()) {
+      const Vec k = load(key + i);
+      for (int r = 0; r < Rows; ++r) sums[r] = hn::MulAdd(hn::LoadU(d, q + r * wide + i), k, sums[r]);
+    }
+    for (int r = 0; r < Rows; ++r) score[r * score_step + j] = hn::GetLane(hn::SumOfLanes(d, sums[r]));
+  }
+}
+
+template <int Rows, int Vectors, class T>
+HWY_INLINE void add_direct(const float* score, std::int64_t score_step, const T* value, std::int64_t value_step,
+                           std::int64_t keys, float* output, std::int64_t wide) {
+  const F32 d;
+  Vec sums[Rows][Vectors];
+  for (int r = 0; r < Rows; ++r) {
+    for (int i = 0; i < Vectors; ++i) sums[r][i] = hn::LoadU(d, output + r * wide + i * lanes());
+  }
+  for (std::int64_t j = 0; j < keys; ++j, value += value_step) {
+    Vec v[Vectors];
+    for (int i = 0; i < Vectors; ++i) v[i] = load(value + i * lanes());
+    for (int r = 0; r < Rows; ++r) {
+      const Vec weight = hn::Set(d, score[r * score_step + j]);
+      for (int i = 0; i < Vectors; ++i) sums[r][i] = hn::MulAdd(weight, v[i], sums[r][i]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r) {
+    for (int i = 0; i < Vectors; ++i) hn::StoreU(sums[r][i], d, output + r * wide + i * lanes());
+  }
+}
+
+template <int Rows, class T>
+HWY_INLINE void direct_outputs(const float* score, std::int64_t score_step, const T* value, std::int64_t value_step,
+                               std::int64_t keys, float* output, std::int64_t wide) {
+  std::int64_t i = 0;
+  for (; i + block_vectors * lanes() <= wide; i += block_vectors * lanes()) {
+    add_direct<Rows, block_vectors>(score, score_step, value + i, value_step, keys, output + i, wide);
+  }
+  for (; i < wide; i += lanes()) add_direct<Rows, 1>(score, score_step, value + i, value_step, keys, output + i, wide);
+}
+
+// f(first row, a constant number of rows) for all rows
+template <class F>
+HWY_INLINE void each_rows(std::int64_t rows, const F& f) {
+  std::int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) f(r, std::integral_constant<int, 4>());
+  if (rows - r == 3) f(r, std::integral_constant<int, 3>());
+  if (rows - r == 2) f(r, std::integral_constant<int, 2>());
+  if (rows - r == 1) f(r, std::integral_constant<int, 1>());
+}
+
 template <class T>
 void forward_block(const AttentionProblem& p, const AttentionTask& t, const RowBlock& block) {
   const std::int64_t wide = padded(p.width), rows = block.rows, keys = keys_of_tile(block.visible);
@@ -155,17 +215,32 @@ void forward_block(const AttentionProblem& p, const AttentionTask& t, const RowB
   std::fill(largest, largest + rows, -std::numeric_limits<float>::infinity());
   std::fill(total, total + rows, 0.0F);
 
+  const bool direct = rows <= most_direct_rows && p.width == wide;
   for (std::int64_t begin = 0; begin < block.visible; begin += keys) {
     const std::int64_t n = std::min(keys, block.visible - begin);
-    load_keys<T>(p, t, p.k, begin, n, k);
-    load_keys<T>(p, t, p.v, begin, n, v);
-    transpose(k, wide, n, p.width, k_transposed, keys);
-    multiply_tile<false>({q, wide, 1}, k_transposed, keys, score, keys, rows, padded(n), p.width);
+    if (direct) {
+      each_rows(rows, [&](std::int64_t r, auto count) {
+        direct_scores<count()>(row_of<const T>(p.k, t.key_begin + begin, t.kv_head), p.k.token_step, n, q + r * wide,
+                               wide, score + r * keys, keys);
+      });
+    } else {
+      load_keys<T>(p, t, p.k, begin, n, k);
+      load_keys<T>(p, t, p.v, begin, n, v);
+      transpose(k, wide, n, p.width, k_transposed, keys);
+      multiply_tile<false>({q, wide, 1}, k_transposed, keys, score, keys, rows, padded(n), p.width);
+    }
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t visible = visible_keys(p, t, block.first + r / p.group) - begin;
       soften(score + r * keys, n, visible, largest + r, total + r, output + r * wide, wide);
     }
-    multiply_tile<true>({score, keys, 1}, v, wide, output, wide, rows, wide, n);
+    if (direct) {
+      each_rows(rows, [&](std::int64_t r, auto count) {
+        direct_outputs<count()>(score + r * keys, keys, row_of<const T>(p.v, t.key_begin + begin, t.kv_head),
+                                p.v.token_step, n, output + r * wide, wide);
+      });
+    } else {
+      multiply_tile<true>({score, keys, 1}, v, wide, output, wide, rows, wide, n);
+    }
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t query = block.first + r / p.group, head = t.kv_head * p.group + r % p.group;

@@ -49,16 +49,17 @@ void narrow(const Matrix& from, const Matrix& to) {
   });
 }
 
-// The bias of n columns as floats; zeros where there is none.
+// The bias of n columns as floats; none takes no memory.
 class Bias {
  public:
-  Bias(const Epilogue& e, std::int64_t n) : values_(static_cast<std::size_t>(n)) {
+  Bias(const Epilogue& e, std::int64_t n) : values_(e.bias != nullptr ? static_cast<std::size_t>(n) : 0) {
     for (std::int64_t j = 0; e.bias != nullptr && j < n; ++j) {
       values_[static_cast<std::size_t>(j)] = e.bias_dtype == DType::bf16
                                                  ? static_cast<float>(static_cast<const BFloat16*>(e.bias)[j])
                                                  : static_cast<const float*>(e.bias)[j];
     }
   }
+  bool is_zero() const { return values_.empty(); }
   float operator[](std::int64_t j) const { return values_[static_cast<std::size_t>(j)]; }
 
  private:
@@ -102,12 +103,16 @@ namespace {
 
 template <class T>
 void finish_row(const float* product, const Bias& bias, const Epilogue& e, T* c, std::int64_t n) {
-  if (product != nullptr && e.activation == Activation::none && !e.accumulate) {  // a loop that compilers vectorise
-    for (std::int64_t j = 0; j < n; ++j) c[j] = static_cast<T>(product[j] + bias[j]);
+  if (product != nullptr && e.activation == Activation::none && !e.accumulate) {  // loops that compilers vectorise
+    if (bias.is_zero()) {
+      for (std::int64_t j = 0; j < n; ++j) c[j] = static_cast<T>(product[j]);
+    } else {
+      for (std::int64_t j = 0; j < n; ++j) c[j] = static_cast<T>(product[j] + bias[j]);
+    }
     return;
   }
   for (std::int64_t j = 0; j < n; ++j) {
-    const float x = (product != nullptr ? product[j] : 0.0F) + bias[j];
+    const float x = (product != nullptr ? product[j] : 0.0F) + (bias.is_zero() ? 0.0F : bias[j]);
     c[j] = static_cast<T>(apply(e.activation, x) + (e.accumulate ? static_cast<float>(c[j]) : 0.0F));
   }
 }

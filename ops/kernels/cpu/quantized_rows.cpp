@@ -202,119 +202,79 @@ void TileToPairs(const QuantizedRows& w, const QuantizedTile& tile, std::int64_t
   }
 }
 
-template <class T>
-void widen_row(const T* x, std::int64_t columns, float* to) {
-  each(columns, [=](auto at) { at.put(to, at.get(x)); });
-}
-
-template <class T>
-void split_row(const T* x, std::int64_t columns, float* even, float* odd) {
-  for (std::int64_t i = 0; i < columns; ++i) (i % 2 == 0 ? even : odd)[i / 2] = static_cast<float>(x[i]);
-}
-
-// Products of Count rows of x with Rows rows of w at a time, so that there are sums enough to hide the latency of an
-// addition, and x is read once for all of them.
-template <int Rows, int Count>
-struct Products {
-  const QuantizedRows& w;
-  const FewRows& x;
-  V sums[Rows][Count];
-
-  HWY_INLINE Products(const QuantizedRows& w, const FewRows& x) : w(w), x(x) {
-    for (auto& row : sums) {
-      for (V& sum : row) sum = zero();
-    }
-  }
-
-  // y = the sums, times `scale` of the row, and rest(row, m) for the columns that fill no vector
-  template <class Scale, class Rest>
-  HWY_INLINE void store(float* y, std::int64_t y_step, const Scale& scale, const Rest& rest) const {
-    for (int r = 0; r < Rows; ++r) {
+// Products of Count rows of x with a row of w. Blocks are summed as their values without the scale.
+template <int Count>
+void nf4_products(const QuantizedRows& w, std::int64_t row, const WideRows& x, float* y, std::int64_t y_step) {
+  const std::int64_t odd_columns = x.step / 2, whole = w.columns / nf4_block;
+  const std::uint8_t* const codes = w.codes_of(row);
+  const Table table = table_of(1.0F, as_words);
+  V sums[Count];
+  for (V& sum : sums) sum = zero();
+  for (std::int64_t block = 0; block < whole; ++block) {
+    V even[Count], odd[Count];
+    for (int m = 0; m < Count; ++m) even[m] = odd[m] = zero();
+    for (std::int64_t i = block * nf4_block / 2; i < (block + 1) * nf4_block / 2; i += lanes) {
+      const Words pair = bytes(codes + i);
+      const V first = as_floats(table[hn::ShiftRight<4>(pair)]), second = as_floats(table[pair]);
       for (int m = 0; m < Count; ++m) {
-        y[m * y_step + r] = hn::GetLane(hn::SumOfLanes(f32, sums[r][m])) * scale(r) + rest(r, m);
+        const float* const values = x.values + m * x.step + i;
+        even[m] = hn::MulAdd(first, load(values), even[m]);
+        odd[m] = hn::MulAdd(second, load(values + odd_columns), odd[m]);
       }
     }
+    const V scale = set(w.scale(row, block));
+    for (int m = 0; m < Count; ++m) sums[m] = hn::MulAdd(hn::Add(even[m], odd[m]), scale, sums[m]);
   }
-
-  HWY_INLINE void add_nf4(std::int64_t row, float* y, std::int64_t y_step) {
-    const std::int64_t odd = x.step / 2, whole = w.columns / nf4_block;
-    for (std::int64_t block = 0; block < whole; ++block) {
-      for (std::int64_t i = block * nf4_block / 2; i < (block + 1) * nf4_block / 2; i += lanes) {
-        V even_weights[Rows], odd_weights[Rows];
-        for (int r = 0; r < Rows; ++r) {
-          const Table table = table_of(w.scale(row + r, block), as_words);
-          const Words pair = bytes(w.codes_of(row + r) + i);
-          even_weights[r] = as_floats(table[hn::ShiftRight<4>(pair)]);
-          odd_weights[r] = as_floats(table[pair]);
-        }
-        for (int m = 0; m < Count; ++m) {
-          const V even_x = load(x.values + m * x.step + i), odd_x = load(x.values + m * x.step + odd + i);
-          for (int r = 0; r < Rows; ++r) {
-            sums[r][m] = hn::MulAdd(odd_weights[r], odd_x, hn::MulAdd(even_weights[r], even_x, sums[r][m]));
-          }
-        }
-      }
+  for (int m = 0; m < Count; ++m) {
+    float rest = 0;
+    for (std::int64_t i = whole * nf4_block; i < w.columns; ++i) {
+      rest += nf4_value(codes, i) * w.scale(row, whole) * x.values[m * x.step + i % 2 * odd_columns + i / 2];
     }
-    store(
-        y, y_step, [](int) { return 1.0F; },
-        [&](int r, int m) {
-          float rest = 0;
-          for (std::int64_t i = whole * nf4_block; i < w.columns; ++i) {
-            rest += nf4_value(w.codes_of(row + r), i) * w.scale(row + r, whole) *
-                    x.values[m * x.step + i % 2 * odd + i / 2];
-          }
-          return rest;
-        });
+    y[m * y_step] = hn::GetLane(hn::SumOfLanes(f32, sums[m])) + rest;
   }
-
-  HWY_INLINE void add_int8(std::int64_t row, float* y, std::int64_t y_step) {
-    std::int64_t i = 0;
-    for (; i + lanes <= w.columns; i += lanes) {
-      V weights[Rows];
-      for (int r = 0; r < Rows; ++r) weights[r] = integers(w.codes_of(row + r) + i);
-      for (int m = 0; m < Count; ++m) {
-        const V value = load(x.values + m * x.step + i);
-        for (int r = 0; r < Rows; ++r) sums[r][m] = hn::MulAdd(weights[r], value, sums[r][m]);
-      }
-    }
-    store(
-        y, y_step, [&](int r) { return w.scale(row + r, 0); },
-        [&](int r, int m) {
-          float rest = 0;
-          for (std::int64_t k = i; k < w.columns; ++k) {
-            rest += static_cast<float>(static_cast<std::int8_t>(w.codes_of(row + r)[k])) * x.values[m * x.step + k];
-          }
-          return rest * w.scale(row + r, 0);
-        });
-  }
-
-  HWY_INLINE void add(std::int64_t row, float* y, std::int64_t y_step) {
-    w.format == QuantizedFormat::nf4 ? add_nf4(row, y, y_step) : add_int8(row, y, y_step);
-  }
-};
+}
 
 template <int Count>
-void products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const FewRows& x, float* y,
-              std::int64_t y_step) {
-  constexpr int rows = Count <= 4 ? 4 : 2;
-  for (; row + rows <= end_row; row += rows, y += rows) Products<rows, Count>(w, x).add(row, y, y_step);
-  for (; row < end_row; ++row, ++y) Products<1, Count>(w, x).add(row, y, y_step);
+void int8_products(const QuantizedRows& w, std::int64_t row, const WideRows& x, float* y, std::int64_t y_step) {
+  constexpr int vectors = Count <= 2 ? 4 : Count <= 4 ? 2 : 1;  // sums enough to hide the latency of an addition
+  const std::uint8_t* const codes = w.codes_of(row);
+  V sums[Count][vectors];
+  for (auto& part : sums) {
+    for (V& sum : part) sum = zero();
+  }
+  const auto add = [&](std::int64_t i, int v) {
+    const V weights = integers(codes + i);
+    for (int m = 0; m < Count; ++m) sums[m][v] = hn::MulAdd(weights, load(x.values + m * x.step + i), sums[m][v]);
+  };
+  std::int64_t i = 0;
+  for (; i + vectors * lanes <= w.columns; i += vectors * lanes) {
+    for (int v = 0; v < vectors; ++v) add(i + v * lanes, v);
+  }
+  for (; i + lanes <= w.columns; i += lanes) add(i, 0);
+  for (int m = 0; m < Count; ++m) {
+    V total = sums[m][0];
+    for (int v = 1; v < vectors; ++v) total = hn::Add(total, sums[m][v]);
+    float sum = hn::GetLane(hn::SumOfLanes(f32, total));
+    for (std::int64_t k = i; k < w.columns; ++k) {
+      sum += static_cast<float>(static_cast<std::int8_t>(codes[k])) * x.values[m * x.step + k];
+    }
+    y[m * y_step] = sum * w.scale(row, 0);
+  }
 }
 
-void FewProducts(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const FewRows& x, float* y,
+template <int Count>
+void products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const WideRows& x, float* y,
+              std::int64_t y_step) {
+  const auto of_row = w.format == QuantizedFormat::nf4 ? nf4_products<Count> : int8_products<Count>;
+  for (; row < end_row; ++row) of_row(w, row, x, y++, y_step);
+}
+
+void FewProducts(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const WideRows& x, float* y,
                  std::int64_t y_step) {
-  using Function = void (*)(const QuantizedRows&, std::int64_t, std::int64_t, const FewRows&, float*, std::int64_t);
+  using Function = void (*)(const QuantizedRows&, std::int64_t, std::int64_t, const WideRows&, float*, std::int64_t);
   constexpr Function of_count[most_few_rows] = {products<1>, products<2>, products<3>, products<4>,
                                                 products<5>, products<6>, products<7>, products<8>};
   of_count[x.count - 1](w, row, end_row, x, y, y_step);
-}
-
-void WidenFew(QuantizedFormat format, const void* x, bool is_bf16, std::int64_t columns, float* to) {
-  const auto widen = [&](const auto* from) {
-    format == QuantizedFormat::nf4 ? split_row(from, columns, to, to + (columns + 1) / 2)
-                                   : widen_row(from, columns, to);
-  };
-  is_bf16 ? widen(static_cast<const BFloat16*>(x)) : widen(static_cast<const float*>(x));
 }
 
 template <class T>
@@ -398,7 +358,6 @@ namespace skymm {
 HWY_EXPORT(TileToFloat);
 HWY_EXPORT(TileToBFloat16);
 HWY_EXPORT(TileToPairs);
-HWY_EXPORT(WidenFew);
 HWY_EXPORT(FewProducts);
 HWY_EXPORT(QuantizeRow);
 
@@ -427,11 +386,7 @@ void dequantize_pairs(const QuantizedRows& w, const QuantizedTile& tile, std::in
   HWY_DYNAMIC_DISPATCH(TileToPairs)(w, tile, first, panel_rows, to);
 }
 
-void widen_few(QuantizedFormat format, const void* x, bool is_bf16, std::int64_t columns, float* to) {
-  HWY_DYNAMIC_DISPATCH(WidenFew)(format, x, is_bf16, columns, to);
-}
-
-void few_products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const FewRows& x, float* y,
+void few_products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const WideRows& x, float* y,
                   std::int64_t y_step) {
   HWY_DYNAMIC_DISPATCH(FewProducts)(w, row, end_row, x, y, y_step);
 }

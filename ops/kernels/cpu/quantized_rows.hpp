@@ -42,16 +42,9 @@ void dequantize_tile(const QuantizedRows& w, const QuantizedTile& tile, BFloat16
 void dequantize_pairs(const QuantizedRows& w, const QuantizedTile& tile, std::int64_t first, std::int64_t panel_rows,
                       BFloat16* to);
 
-// Rows of activations for products with few of them, widened once: x[m][k] at values[m step + k], or, for nf4, the even
-// columns first and the odd ones from step / 2 on.
-struct FewRows {
-  const float* values;
-  std::int64_t count, step;
-};
-void widen_few(QuantizedFormat format, const void* x, bool is_bf16, std::int64_t columns, float* to);
-
-// y[m y_step + r - row] = the sum over k of x[m][k] w[r][k] for the rows [row, end_row) of w, in f32.
-void few_products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const FewRows& x, float* y,
+// y[m y_step + r - row] = the sum over k of x[m][k] w[r][k] for the rows [row, end_row) of w, in f32. For nf4
+// x is split.
+void few_products(const QuantizedRows& w, std::int64_t row, std::int64_t end_row, const WideRows& x, float* y,
                   std::int64_t y_step);
 
 // One row of `columns` elements to codes, and its scales (int8: one; nf4: one a block). False where an element is not

@@ -91,21 +91,12 @@ Panel gradient_panel(const StackedRows& w, std::int64_t begin, std::int64_t end,
 
 // x W^T for at most most_few_rows rows of x.
 void multiply_few(const Matrix& x, const StackedRows& w, const Matrix& y, const Epilogue& e) {
-  constexpr std::int64_t task_rows = 32;  // of w
-  const std::int64_t step = round_up(x.cols, 2);
-  auto* const values = static_cast<float*>(panel_memory(x.rows * step * std::int64_t{sizeof(float)}));
-  for (std::int64_t m = 0; m < x.rows; ++m) {
-    widen_few(w.format(), x.at(m * x.row_step), x.dtype == DType::bf16, x.cols, values + m * step);
-  }
-  const FewRows few{values, x.rows, step};
-  parallel_blocks(w.rows(), task_rows, w.rows() * x.cols * (x.rows + 1) / 8, [&](std::int64_t begin, std::int64_t end) {
-    float product[most_few_rows * task_rows];
-    const std::int64_t n = end - begin;
-    w.each_part(begin, end,
-                [&](const QuantizedRows& part, std::int64_t row, std::int64_t end_row, std::int64_t before) {
-                  few_products(part, row, end_row, few, product + before, n);
+  const WideRows wide = widen_few(x, w.format() == QuantizedFormat::nf4);
+  multiply_few_rows(y, x.cols, e, [&](std::int64_t row, std::int64_t rows, float* sums) {
+    w.each_part(row, row + rows,
+                [&](const QuantizedRows& part, std::int64_t first, std::int64_t end, std::int64_t before) {
+                  few_products(part, first, end, wide, sums + before, rows);
                 });
-    finish_product(product, y.cols_of(begin, end), columns_of(e, begin));
   });
 }
 
