@@ -50,7 +50,7 @@ class Progress final : public ::testing::EmptyTestEventListener {
                  result.message());
   }
   void OnTestEnd(const ::testing::TestInfo& test) override {
-    say(test.result()->Passed() ? "passed" : "FAILED", test);
+    say(test.result()->Passed() ? "passed" : test.result()->Skipped() ? "skipped" : "FAILED", test);
     ranks().barrier();
   }
   static void say(const char* what, const ::testing::TestInfo& test) {
