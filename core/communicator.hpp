@@ -121,6 +121,11 @@ class Communicator {
   void all_to_all(const Tensor& x, Tensor y) { iall_to_all(x, std::move(y)).wait(); }
   virtual void barrier() = 0;
 
+  // Before tensors of another device than the CPU travel much: makes ready for collectives, or for messages between
+  // neighbours (rank r and r + 1, around), where a way is to be had that does without the host's memory. Collective.
+  enum class Traffic : std::uint8_t { collectives, messages };
+  virtual void prepare(Traffic) {}
+
   // Drives what this thread has under way, on any communicator. Who computes for long calls it between kernels.
   virtual void poll() = 0;
 

@@ -225,6 +225,8 @@ void check_parallel(const TrainConfig& config) {
   need(modes <= 1 || modes == static_cast<std::size_t>(p.pipeline),
        fmt::format("model.recompute has {} entries: give one for all stages, or one for each of parallel.pipeline {}",
                    modes, p.pipeline));
+  need(p.transport != "nccl" || config.run.device != "cpu",
+       "parallel.transport nccl moves tensors of GPUs, and run.device is cpu; leave parallel.transport auto");
   need(config.train.objective != "lvm" || (p.pipeline == 1 && p.zero <= 1),
        "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
 }

@@ -93,6 +93,7 @@ struct ParallelConfig {
   std::vector<std::string> cuts;
   std::string uneven = "refuse";
   int zero = 1;
+  std::string transport = "auto";  // as parse_transport (parallel/nccl_communicator.hpp) names them
   bool overlap = true, check_collectives = false;
   double watchdog_seconds = 300;
 };

@@ -315,6 +315,15 @@ const std::vector<Option>& config_options() {
        {0, 3}},
       {"parallel.overlap", "BOOL", "messages between stages, and sums of gradients, move while ranks compute",
        [](C& c) -> Field { return &c.parallel.overlap; }},
+      {"parallel.transport",
+       "KIND",
+       "what moves tensors of GPUs from rank to rank: nccl, directly; mpi, through host memory; auto: nccl where this "
+       "build has it and each rank its own GPU. The numbers are the same",
+       [](C& c) -> Field { return &c.parallel.transport; },
+       {},
+       [] {
+         return Names{"auto", "nccl", "mpi"};
+       }},
       {"parallel.check_collectives", "BOOL",
        "before each collective, check that all ranks are about to do the same one; slower, for finding errors",
        [](C& c) -> Field { return &c.parallel.check_collectives; }},

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <utility>
 
 #include "core/log.hpp"
 #include "core/trace.hpp"
@@ -16,6 +17,7 @@
 #include "launch/trainer.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/job.hpp"
+#include "parallel/nccl_communicator.hpp"
 #include "parallel/stacks.hpp"
 #include "parallel/watchdog.hpp"
 
@@ -32,13 +34,14 @@ int train_command(const std::vector<std::string>& arguments) {
   if (config->train.objective != "lvm") signals.emplace();
   const Job job = read_job();
   check_launcher(job);
-  const std::unique_ptr<Communicator> ranks = world();
+  std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
   apply_process_options(config->run);
   Device& device = device_of(config->run);
   set_check_collectives(config->parallel.check_collectives);
   set_watchdog_limit(config->parallel.watchdog_seconds);
   set_stacks_folder(config->run.dir);
+  ranks = connect(std::move(ranks), device, parse_transport(config->parallel.transport));
   if (config->run.trace) enable_trace();
   if (ranks->rank() == 0) {
     std::filesystem::create_directories(config->run.dir);

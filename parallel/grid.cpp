@@ -74,6 +74,8 @@ Grid::Grid(Communicator& world, const GridShape& shape, GridOrder order)
         shape.pipeline, world.size());
   data_ = world.split(place_.stage, place_.data, fmt::format("data {}", place_.stage));
   pipeline_ = world.split(place_.data, place_.stage, fmt::format("pipeline {}", place_.data));
+  data_->prepare(Communicator::Traffic::collectives);
+  pipeline_->prepare(Communicator::Traffic::messages);
 }
 
 std::string Grid::table() const {

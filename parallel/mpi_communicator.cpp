@@ -53,11 +53,15 @@ Handle MpiCommunicator::begin(const Call& call, const Tensor& from, const Tensor
 }
 
 // Ranks meet in messages first, where one that is missing can be named; MPI_Comm_split only says that it waits.
-std::unique_ptr<Communicator> MpiCommunicator::divide(const Call& call, int color, int key, const std::string& name) {
+MPI_Comm MpiCommunicator::split_ranks(const Call& call, int color, int key) {
   begin(call, {}, {}).wait();
   MPI_Comm part;
   check_mpi(MPI_Comm_split(channel_->messages, color, key, &part), "split");
-  return std::make_unique<MpiCommunicator>(part, name);
+  return part;
+}
+
+std::unique_ptr<Communicator> MpiCommunicator::divide(const Call& call, int color, int key, const std::string& name) {
+  return std::make_unique<MpiCommunicator>(split_ranks(call, color, key), name);
 }
 
 }  // namespace skymm

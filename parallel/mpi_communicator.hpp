@@ -14,21 +14,25 @@ namespace skymm {
 
 struct MpiChannel;
 
-class MpiCommunicator final : public CheckedCommunicator {
+class MpiCommunicator : public CheckedCommunicator {
  public:
   // Takes comm over: frees it at the end. Collective.
   explicit MpiCommunicator(MPI_Comm comm, const std::string& name = "world");
 
-  void poll() override;
+  void poll() final;
 
   // Bytes that one message of MPI moves at most; a larger transfer is made of several. For tests.
   void set_largest_message(std::int64_t bytes);
 
- private:
-  explicit MpiCommunicator(std::shared_ptr<MpiChannel> channel);
-
+ protected:
   Handle begin(const Call& call, const Tensor& from, const Tensor& to) override;
   std::unique_ptr<Communicator> divide(const Call& call, int color, int key, const std::string& name) override;
+
+  MPI_Comm split_ranks(const Call& call, int color, int key);
+  const std::shared_ptr<MpiChannel>& channel() const { return channel_; }
+
+ private:
+  explicit MpiCommunicator(std::shared_ptr<MpiChannel> channel);
 
   std::shared_ptr<MpiChannel> channel_;
 };

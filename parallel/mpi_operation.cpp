@@ -97,7 +97,7 @@ void MpiOperation::receive(Round& round, void* to, std::int64_t bytes, int from,
 
 void MpiOperation::count(std::int64_t& bytes, std::int64_t more, int lane) {
   agreement_ = lane == agreement_lane;
-  if (!agreement_) bytes += more;
+  if (lane < agreement_lane) bytes += more;
 }
 
 // One request at a time: OpenMPI 4.1's MPI_Waitall never returns when a message is longer than its buffer.

@@ -37,7 +37,7 @@ struct MpiChannel {
 
 class MpiOperation : public Handle::Operation {
  public:
-  static constexpr int agreement_lane = 2;
+  static constexpr int agreement_lane = 2, header_lane = 3;
 
   // kept: what the messages read and write; it lives until they are complete.
   MpiOperation(std::shared_ptr<const MpiChannel> channel, const Call& call, std::vector<Tensor> kept);
@@ -71,12 +71,21 @@ class MpiOperation : public Handle::Operation {
     void clear() { *this = {}; }
   };
 
-  // lane: messages of a pair of ranks stay in order within a lane of an operation: 0, 1, or the one where ranks compare
-  // what they call, which is the same for all operations and not counted. A transfer larger than the
-  // channel's largest message is made of several, one of no bytes is a message too.
+  // lane: messages of a pair of ranks stay in order within a lane of an operation: 0, 1, or one whose bytes are not
+  // counted: the one where ranks compare what they call, which is the same for all operations, and that of a header of
+  // what travels by other means. A transfer larger than the channel's largest message is made of several, one of no
+  // bytes is a message too.
   void send(Round& round, const void* from, std::int64_t bytes, int to, int lane = 0);
   void receive(Round& round, void* to, std::int64_t bytes, int from, int lane = 0);
   bool arrived(Round& round);  // true once all its messages are complete
+
+  // Bytes that moved by other means than MPI.
+  void book(std::int64_t sent, std::int64_t received) {
+    sent_ += sent;
+    received_ += received;
+  }
+
+  void wait_for(int rank) { waits_for_ = rank; }  // as the watchdog is to say
 
   void keep(const Tensor& x) { kept_.push_back(x); }
   const MpiChannel& channel() const { return *channel_; }

@@ -13,6 +13,7 @@
 
 #include "core/error.hpp"
 #include "parallel/hang_report.hpp"
+#include "parallel/nccl/channel.hpp"
 #include "parallel/stacks.hpp"
 
 namespace skymm {
@@ -50,6 +51,7 @@ void abort_job(int code) {
     std::this_thread::sleep_for(std::chrono::seconds(patience_with_abort));
     ::_exit(code);
   }).detach();
+  abort_nccl_channels();
   MPI_Abort(MPI_COMM_WORLD, code);
   ::_exit(code);
 }

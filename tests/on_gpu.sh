@@ -70,6 +70,11 @@ for row in $rows; do claim "PTX, SASS and rounding: $row" "${row//\//_}" run_row
 claim "streams and weak memory: all cases ten times, four at once on one GPU" repeated \
   run_rows "/cuda\$" --repeat until-fail:10 -j 4
 
+for row in $(ctest --test-dir "$build" -N -R '/nccl_gpus/2_ranks$' | sed -n 's/^ *Test *#[0-9]*: //p'); do
+  if ((gpu_count < 2)); then not_run "NCCL: $row" "this machine has one GPU"
+  else claim "NCCL: $row" "${row//\//_}" run_rows "^$row\$"; fi
+done
+
 sanitize() {  # TOOL
   local test
   for test in cuda_attention_test cuda_multiply_test cuda_quantized_test ops_rows_test ops_norm_test ops_loss_test; do
@@ -105,9 +110,11 @@ follows() {
     }'
 }
 tiny=$build/tiny
-tiny_on() {  # RANKS DEVICE: follows the CPU's losses
-  train "$1" "$tiny/$2-$1" --config "$tiny/config.ini" --run.device "$2" || return 1
-  [[ $2 == cpu ]] || follows "$tiny/$2-$1" "$tiny/cpu-1" 1e-3
+tiny_on() {  # RANKS DEVICE [TRANSPORT]: follows the CPU's losses
+  local transport=${3:-auto}
+  local dir=$tiny/$2-$1-$transport
+  train "$1" "$dir" --config "$tiny/config.ini" --run.device "$2" --parallel.transport "$transport" || return 1
+  [[ $2 == cpu ]] || follows "$dir" "$tiny/cpu-1-auto" 1e-3
 }
 nano_on() {  # RANKS: follows the run of one rank
   train "$1" "$build/nano-$1" --config launch/recipes/nano-stage1.ini --run.device cuda --train.steps 100 \
@@ -121,7 +128,10 @@ claim "a tiny model on one GPU follows the CPU's losses to 1e-3" tiny_1 tiny_on 
 if ((gpu_count < 2)); then
   not_run "a tiny model on two GPUs follows the CPU's losses" "this machine has one GPU"
 else
-  claim "a tiny model on two GPUs follows the CPU's losses to 1e-3" tiny_2 tiny_on 2 cuda
+  for transport in nccl mpi; do
+    claim "a tiny model on two GPUs, by $transport, follows the CPU's losses to 1e-3" "tiny_2_$transport" \
+      tiny_on 2 cuda "$transport"
+  done
 fi
 for ranks in 1 2; do
   what="nano learns on $ranks of the GPUs, 100 steps"
@@ -129,7 +139,7 @@ for ranks in 1 2; do
   elif ((gpu_count < ranks)); then not_run "$what" "this machine has one GPU"
   else claim "$what" "nano_$ranks" nano_on "$ranks"; fi
 done
-not_run "NCCL and cuDNN" "skymm uses neither"
+not_run "cuDNN" "skymm does not use it"
 
 # ---- speed ---------------------------------------------------------------------------------------------------------
 

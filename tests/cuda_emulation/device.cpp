@@ -1,12 +1,14 @@
 // The emulated GPU: memory of the host, and streams whose work waits until somebody waits for it. Then streams take
 // turns in an order that is legal but unkind: in the forward order other streams' work runs only where an event asks
-// for it, in the reverse order before all else, in a random order as dice say. So a wait that is missing shows.
+// for it, in the reverse order before all else, in a random order as dice say. So a wait that is missing shows. Who
+// only asks whether work has run lets one piece of it run.
 #include "ops/kernels/cuda/device.hpp"
 
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "core/error.hpp"
@@ -22,7 +24,7 @@ class EmulatedStream;
 
 // All streams of the device, in the order in which they were made.
 struct Scheduler {
-  void run_until(EmulatedStream& wanted, std::uint64_t position);
+  void advance(EmulatedStream& wanted);  // by a piece of work or less: what it waits for comes first
   bool run_another(const EmulatedStream& wanted);
 
   std::vector<EmulatedStream*> streams;
@@ -43,27 +45,35 @@ class EmulatedStream final : public Stream {
     for (EmulatedStream* other : scheduler_.streams) other->stop_waiting_for(*this);
   }
 
-  void enqueue(std::function<void()> work) override { queue_.push_back({std::move(work), {}}); }
+  void enqueue(std::function<void()> work) override { queue_.push_back({std::move(work), {}, {}}); }
+  void enqueue_when(std::function<bool()> done) { queue_.push_back({{}, {}, std::move(done)}); }
   Event record() override { return {this, done_ + queue_.size()}; }
   void wait(const Event& event) override {
-    if (event.stream != this) queue_.push_back({{}, event});
+    if (event.stream != this) queue_.push_back({{}, event, {}});
   }
   void synchronize() override { synchronize_to(done_ + queue_.size()); }
-  void synchronize_to(std::uint64_t position) override { scheduler_.run_until(*this, position); }
+  void synchronize_to(std::uint64_t position) override {
+    while (done_ < position) scheduler_.advance(*this);
+  }
+  void advance() {
+    if (!queue_.empty()) scheduler_.advance(*this);
+  }
 
   void stop_waiting_for(const EmulatedStream& ended) {
     for (Work& work : queue_) {
       if (work.after.stream == &ended) work.after = {};
     }
   }
-  bool has_run(std::uint64_t position) const { return done_ >= position; }
-  // The stream that must run first; null where the next piece of work can run.
-  const Event* blocked_by() const {
+  // The stream that must run first; null where none must.
+  EmulatedStream* blocked_by() const {
     const Event& event = queue_.front().after;
-    if (event.stream == nullptr) return nullptr;
-    return static_cast<EmulatedStream*>(event.stream)->has_run(event.position) ? nullptr : &event;
+    auto* other = static_cast<EmulatedStream*>(event.stream);
+    return other == nullptr || other->done_ >= event.position ? nullptr : other;
   }
-  bool can_run() const { return !queue_.empty() && blocked_by() == nullptr; }
+  bool can_run() const {
+    if (queue_.empty() || blocked_by() != nullptr) return false;
+    return !queue_.front().done || queue_.front().done();
+  }
   void run_one() {
     const Work work = std::move(queue_.front());
     queue_.pop_front();
@@ -75,6 +85,7 @@ class EmulatedStream final : public Stream {
   struct Work {
     std::function<void()> run;  // empty: a wait
     Event after;
+    std::function<bool()> done;  // of what others do; empty: there is nothing to wait for
   };
 
   Scheduler& scheduler_;
@@ -92,20 +103,17 @@ bool Scheduler::run_another(const EmulatedStream& wanted) {
   return true;
 }
 
-void Scheduler::run_until(EmulatedStream& wanted, std::uint64_t position) {
-  while (!wanted.has_run(position)) {
-    if (settings().order == Order::reverse) {
-      while (run_another(wanted)) {
-      }
-    } else if (settings().order == Order::random) {
-      while (random() % 2 == 0 && run_another(wanted)) {
-      }
+void Scheduler::advance(EmulatedStream& wanted) {
+  if (settings().order == Order::reverse) {
+    while (run_another(wanted)) {
     }
-    if (const Event* event = wanted.blocked_by()) {
-      run_until(static_cast<EmulatedStream&>(*event->stream), event->position);
+  } else if (settings().order == Order::random) {
+    while (random() % 2 == 0 && run_another(wanted)) {
     }
-    wanted.run_one();
   }
+  if (EmulatedStream* first = wanted.blocked_by()) return advance(*first);
+  if (wanted.can_run()) return wanted.run_one();
+  if (!run_another(wanted)) std::this_thread::yield();  // it is for another process to go on
 }
 
 class EmulatedDevice final : public CudaDevice {
@@ -140,3 +148,9 @@ Device& emulated_device() {
 }
 
 }  // namespace skymm::cuda
+
+void skymm::cuda_emulation::enqueue_when(Stream& stream, std::function<bool()> done) {
+  static_cast<cuda::EmulatedStream&>(stream).enqueue_when(std::move(done));
+}
+
+void skymm::cuda_emulation::advance(Stream& stream) { static_cast<cuda::EmulatedStream&>(stream).advance(); }

@@ -15,6 +15,10 @@
 
 #include "cuda_emulation/vector_types.hpp"
 
+namespace skymm {
+class Stream;
+}
+
 namespace skymm::cuda_emulation {
 
 using Location = std::source_location;
@@ -83,5 +87,11 @@ void* dynamic_shared();
 void async_copy(void* to, const void* from, bool from_global, Location where);
 void commit_async_copies();
 void wait_async_copies(unsigned groups_in_flight);
+
+// Work on a stream of the emulated device that other processes take part in. It is asked again and again, from when its
+// turn has come until it says that it is done, and must not wait.
+void enqueue_when(Stream& stream, std::function<bool()> done);
+// Lets a piece of a stream's work run, as the device does by itself: for who asks whether it has, and does not wait.
+void advance(Stream& stream);
 
 }  // namespace skymm::cuda_emulation

@@ -73,6 +73,8 @@ TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--parallel.chunks", "2", "--parallel.schedule", "interleaved"}),
               HasSubstr("parallel.pipeline 2 or more"));
   EXPECT_THAT(error_of({"--parallel.zero", "4"}), HasSubstr("0 to 3"));
+  EXPECT_THAT(error_of({"--parallel.transport", "nccl"}), HasSubstr("run.device is cpu"));
+  EXPECT_THAT(error_of({"--parallel.transport", "gloo"}), HasSubstr("mpi"));
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--parallel.pipeline", "2"}),
               HasSubstr("data-parallel ranks only"));
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--run.save_before_end", "5"}), HasSubstr("has no checkpoints"));

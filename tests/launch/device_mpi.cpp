@@ -1,4 +1,5 @@
-// Ranks that compute by CUDA's kernels: their tensors travel as the CPU's do, and what they train is the same.
+// Ranks that compute by CUDA's kernels: their tensors travel through the host's memory or by NCCL, and what they train
+// is the same.
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
 #include "support/device_training.hpp"

@@ -2,20 +2,16 @@
 #include <random>
 
 #include "parallel/ledger.hpp"
-#include "support/mpi_main.hpp"
-#include "support/support.hpp"
+#include "support/rank_tensors.hpp"
 
 namespace skymm::testing {
 namespace {
 
-MpiCommunicator& mpi() { return dynamic_cast<MpiCommunicator&>(ranks()); }
-
-struct SmallMessages {  // moves everything in many pieces
-  explicit SmallMessages(std::int64_t bytes) { mpi().set_largest_message(bytes); }
-  ~SmallMessages() { mpi().set_largest_message(std::int64_t{1} << 30); }
-};
-
-Tensor of_rank(int rank, std::int64_t n, DType dtype) { return random_tensor({n}, dtype, 100 + rank); }
+std::unique_ptr<Communicator> split(const char* name) {
+  std::unique_ptr<Communicator> part = ranks().split(0, ranks().rank(), name);
+  part->prepare(Communicator::Traffic::collectives);
+  return part;
+}
 
 // A collective, asynchronous and blocking: from x of any values to what this rank gets.
 struct Case {
@@ -46,7 +42,7 @@ TEST(AsynchronousCollectives, GiveTheBitsOfTheBlockingOnes) {
   for (const std::int64_t piece : {std::int64_t{1} << 30, std::int64_t{60000}}) {
     const SmallMessages small(piece);
     for (const DType dtype : {DType::f32, DType::bf16}) {
-      for (const std::int64_t n : {0, 1, 700, 700001}) {
+      for (const std::int64_t n : std::vector<std::int64_t>{0, 1, 700, many(700001)}) {
         for (const Case& c : cases()) {
           SCOPED_TRACE(fmt::format("{} of {} elements of {} a rank, pieces of {}", c.name, n, name_of(dtype), piece));
           const Tensor x = of_rank(rank, n * size, dtype), y = of_rank(rank, n * size, dtype), z = y.clone();
@@ -65,7 +61,7 @@ TEST(AsynchronousCollectives, GiveTheBitsOfTheBlockingOnes) {
 // from rank to rank.
 TEST(AsynchronousCollectives, AreUnderWayTogetherAndFinishInAnyOrder) {
   const int size = ranks().size(), rank = ranks().rank();
-  const std::int64_t n = 40003;
+  const std::int64_t n = many(40003);
   std::mt19937 shuffle(static_cast<unsigned>(rank));
   for (int repeat = 0; repeat < 5; ++repeat) {
     std::vector<Tensor> got, expected;
@@ -75,7 +71,7 @@ TEST(AsynchronousCollectives, AreUnderWayTogetherAndFinishInAnyOrder) {
       got.push_back(x.clone());
       handles.push_back(c.begin(x, got.back()));
     }
-    const Tensor from_last = Tensor::zeros({n}, DType::f32);
+    const Tensor from_last = zeros({n}, DType::f32);
     handles.push_back(ranks().irecv(from_last, (rank + size - 1) % size, 3));
     handles.push_back(ranks().isend(of_rank(rank, n, DType::f32), (rank + 1) % size, 3));
     std::shuffle(handles.begin(), handles.end(), shuffle);
@@ -92,17 +88,17 @@ TEST(AsynchronousCollectives, AreUnderWayTogetherAndFinishInAnyOrder) {
 
 // Rank 0 waits for a message that rank 1 sends only after their sum: the sum must go on while rank 0 waits.
 TEST(AsynchronousCollectives, GoOnWhileTheirRankWaitsForSomethingElse) {
-  const Tensor x = Tensor::full({300000}, DType::f32, 1), y = Tensor::zeros({9}, DType::f32);
+  const Tensor x = full({many(300000)}, DType::f32, 1), y = zeros({9}, DType::f32);
   Handle sum = ranks().iall_reduce(x);
   if (ranks().rank() == 0) ranks().recv(y, 1);
   sum.wait();
-  if (ranks().rank() == 1) ranks().send(Tensor::full({9}, DType::f32, 4), 0);
+  if (ranks().rank() == 1) ranks().send(full({9}, DType::f32, 4), 0);
   EXPECT_EQ(y.to_vector(), std::vector<float>(9, ranks().rank() == 0 ? 4.0F : 0.0F));
-  EXPECT_EQ(x.to_vector(), std::vector<float>(300000, static_cast<float>(ranks().size())));
+  EXPECT_EQ(x.to_vector(), std::vector<float>(many(300000), static_cast<float>(ranks().size())));
 }
 
 TEST(AsynchronousCollectives, FinishByPollingAlone) {
-  const Tensor x = Tensor::full({300000}, DType::f32, 1);
+  const Tensor x = full({many(300000)}, DType::f32, 1);
   const std::int64_t expected = static_cast<std::int64_t>(x.bytes()) * (ranks().size() - 1) / ranks().size();
   const std::int64_t before = ranks().counts().of(CallKind::all_reduce).sent;  // it may be complete when it has begun
   Handle sum = ranks().iall_reduce(x);
@@ -114,8 +110,8 @@ TEST(AsynchronousCollectives, FinishByPollingAlone) {
 }
 
 TEST(AsynchronousCollectives, OutliveTheirCommunicator) {
-  auto part = ranks().split(0, ranks().rank(), "short-lived");
-  const Tensor x = Tensor::full({5000}, DType::f32, 2);
+  auto part = split("short-lived");
+  const Tensor x = full({5000}, DType::f32, 2);
   Handle sum = part->iall_reduce(x);
   part.reset();
   sum.wait();
@@ -125,9 +121,9 @@ TEST(AsynchronousCollectives, OutliveTheirCommunicator) {
 // Volumes of the formulae: a ring or a direct exchange moves (p - 1) / p of the whole each way.
 TEST(CommunicationCounts, FollowTheFormulae) {
   const int size = ranks().size();
-  const auto part = ranks().split(0, ranks().rank(), "counted");
+  const auto part = split("counted");
   const std::int64_t n = 6000, bytes = 4 * n;
-  const Tensor x = Tensor::zeros({n * size}, DType::f32), shard = Tensor::zeros({n}, DType::f32);
+  const Tensor x = zeros({n * size}, DType::f32), shard = zeros({n}, DType::f32);
   part->reduce_scatter(x, shard);
   part->all_gather(shard, x);
   part->all_reduce(x);
@@ -148,7 +144,7 @@ TEST(CommunicationCounts, FollowTheFormulae) {
 
 TEST(CommunicationCounts, BookTheWaitForARankThatComesLate) {
   const bool late = ranks().rank() + 1 == ranks().size();
-  const auto part = ranks().split(0, ranks().rank(), "awaited");
+  const auto part = split("awaited");
   part->barrier();
   const double before = part->counts().of(CallKind::barrier).blocked;
   if (late) std::this_thread::sleep_for(std::chrono::milliseconds(300));

@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "core/random.hpp"
 #include "ops/kernels/kernels.hpp"
+#include "parallel/job.hpp"
 
 namespace skymm::testing {
 
@@ -14,7 +15,7 @@ Device& tested_device() {
   static Device& device = []() -> Device& {
     const char* name = std::getenv("SKYMM_TEST_DEVICE");
     try {
-      return open_device(name != nullptr ? name : "cpu");
+      return open_device(name != nullptr ? name : "cpu", read_job().local_rank);
     } catch (const Error& error) {
       constexpr int skipped = 77;
       fmt::print("skipped: {}\n", error.message());
