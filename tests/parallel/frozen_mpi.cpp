@@ -1,10 +1,11 @@
 // Frozen layers that data-parallel ranks share out: whole when they are used, away when they are not, and training with
 // them has the bits of training without.
 #include <algorithm>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/random.hpp"
-#include "parallel/pipeline/layer_uses.hpp"
+#include "parallel/pipeline/batches.hpp"
 #include "parallel/zero/frozen.hpp"
 #include "parallel/zero/memory.hpp"
 #include "support/mpi_main.hpp"
@@ -164,14 +165,17 @@ TEST(Frozen, HoldsAndMovesWhatTheFormulasSay) {
   }
 }
 
-// A data-parallel rank with a model of its own, whose layers all ranks share out.
+// A rank of `pipeline` whose layers the ranks of `data` share out.
 struct ShardedRank : PipelineRank {
-  ShardedRank(const MultimodalConfig& config, const PipelineShape& shape, Communicator& pipeline, bool overlap,
-              DType dtype)
-      : PipelineRank(config, shape, pipeline, {}, {}, dtype), shards(ranks(), overlap) {
+  ShardedRank(const MultimodalConfig& config, const PipelineShape& shape, Communicator& pipeline, Communicator& data,
+              bool overlap, DType dtype, std::vector<BlockRange> cut = {})
+      : PipelineRank(config, shape, pipeline, {}, std::move(cut), dtype), shards(data, overlap) {
     const std::int64_t first = first_block(config, BlockKind::layer);
-    for (std::int64_t layer = 0; layer < config.decoder.layers; ++layer) {
-      shards.add(first + layer, model->layer_tensors(layer));
+    for (const BlockRange piece : model->pieces()) {
+      const BlockRange layers = indices_of(config, BlockKind::layer, piece);
+      for (std::int64_t layer = layers.begin; layer < layers.end; ++layer) {
+        shards.add(first + layer, model->layer_tensors(layer));
+      }
     }
     executor = std::make_unique<Executor>(*model, pieces, pipeline, *optimizer, ExecutorOptions{overlap, &shards});
   }
@@ -192,7 +196,7 @@ void expect_the_same_bits(const MultimodalConfig& config, ScheduleKind kind, boo
   const PipelineShape shape{1, static_cast<int>(batches.size()), kind == ScheduleKind::interleaved ? 2 : 1};
   const Schedule schedule = make_schedule(kind, shape), validation = make_forward_schedule(shape);
   PipelineRank whole(config, shape, alone, {}, {}, dtype);
-  ShardedRank sharded(config, shape, alone, overlap, dtype);
+  ShardedRank sharded(config, shape, alone, ranks(), overlap, dtype);
   for (int again = 0; again < 2; ++again) {
     const Result expected = whole.train(schedule, batches), trained = sharded.train(schedule, batches);
     EXPECT_EQ(trained.loss, expected.loss);
@@ -243,6 +247,33 @@ TEST(Frozen, LayersThatNoGradientReachesAreGathered) {
   for (const ScheduleKind kind : {ScheduleKind::one_f_one_b, ScheduleKind::zero_bubble}) {
     SCOPED_TRACE(name_of(kind));
     expect_the_same_bits(config, kind, true, DType::f32);
+  }
+}
+
+// The first stage has no layer, so that late stages put off the weight gradients of the first.
+TEST(Frozen, StagesOfAPipelineFindTheirLayers) {
+  MultimodalConfig config = pipeline_config();
+  config.recompute = Recompute::full;
+  const std::vector<Batch> batches =
+      share_batches(ranks(), ranks().rank() == 0 ? pipeline_batches(config) : std::vector<Batch>());
+  const std::int64_t text = first_block(config, BlockKind::embedding), all = all_blocks(config).end;
+  std::vector<BlockRange> cut{{0, text}};
+  for (int stage = 1; stage < ranks().size(); ++stage) {
+    cut.push_back({cut.back().end, text + stage * (all - text) / (ranks().size() - 1)});
+  }
+  for (const ScheduleKind kind :
+       {ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::interleaved, ScheduleKind::zero_bubble}) {
+    SCOPED_TRACE(name_of(kind));
+    const bool interleaved = kind == ScheduleKind::interleaved;
+    const PipelineShape shape{ranks().size(), static_cast<int>(batches.size()), interleaved ? 2 : 1};
+    const Schedule schedule = make_schedule(kind, shape);
+    const std::vector<BlockRange> pieces = interleaved ? std::vector<BlockRange>() : cut;
+    SingleCommunicator alone;
+    PipelineRank whole(config, shape, ranks(), {}, pieces);
+    ShardedRank sharded(config, shape, ranks(), alone, true, DType::f32, pieces);
+    const Result expected = whole.train(schedule, batches), trained = sharded.train(schedule, batches);
+    EXPECT_EQ(trained.loss, expected.loss);
+    EXPECT_EQ(trained.gradients, expected.gradients);
   }
 }
 
