@@ -93,6 +93,7 @@ struct ParallelConfig {
   std::vector<std::string> cuts;
   std::string uneven = "refuse";
   int zero = 1;
+  bool shard_frozen = false;
   bool overlap = true, check_collectives = false;
   double watchdog_seconds = 300;
 };

@@ -118,7 +118,8 @@ TEST_F(GridTraining, IsTheSameOnAnyGrid) {
   const std::vector<testing::GridCase> all = testing::all_grid_cases(ranks().size(), 8);
   const char* asked = std::getenv("SKYMM_ALL_GRIDS");
   const bool every = asked != nullptr && std::string(asked) == "1";
-  // By grid and ZeRO stage: schedules, overlap, recomputation and the order of ranks change no bit.
+  // By grid and ZeRO stage: schedules, overlap, recomputation, the order of ranks and sharded frozen weights change no
+  // bit.
   std::map<std::array<int, 3>, std::string> first;
   int number = 0;
   for (const testing::GridCase& one : every ? all : testing::pairwise(all)) {
