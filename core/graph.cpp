@@ -99,7 +99,7 @@ void Graph::backward(std::span<const Variable> outputs, std::span<const Tensor> 
     if (outputs[i].needs_gradient()) accumulate(outputs[i].slot(), gradients[i]);
   }
   const PurposeScope purpose(Purpose::activations);
-  while (!nodes_.empty()) {
+  for (call_returns(); !nodes_.empty(); call_returns()) {
     Recorded recorded = std::move(nodes_.back());
     nodes_.pop_back();
     std::vector<Tensor> dy;
@@ -120,6 +120,13 @@ void Graph::backward(std::span<const Variable> outputs, std::span<const Tensor> 
       }
     }
     if (node_hook_) node_hook_();
+  }
+}
+
+void Graph::call_returns() {
+  while (!returns_.empty() && returns_.back().nodes >= nodes_.size()) {
+    returns_.back().hook();
+    returns_.pop_back();
   }
 }
 

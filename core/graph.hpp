@@ -121,6 +121,10 @@ class Graph {
   // something else under way meanwhile, such as messages. Set it before functions run.
   void on_node(std::function<void()> hook) { node_hook_ = std::move(hook); }
 
+  // Called when a walk comes back to here: after all nodes that are recorded from now on, before those that there are.
+  // A walk calls it whether or not a gradient comes so far.
+  void on_return(std::function<void()> hook) { returns_.push_back({nodes_.size(), std::move(hook)}); }
+
   // While it lives, functions leave no nodes.
   class NoGradient {
    public:
@@ -166,6 +170,10 @@ class Graph {
     std::vector<int> inputs;   // slots
     std::vector<int> outputs;  // slots
   };
+  struct Return {
+    std::size_t nodes;  // that were there
+    std::function<void()> hook;
+  };
   struct Pending {
     std::function<void(std::span<const Tensor>)> run;
     std::vector<Tensor> outputs;
@@ -174,11 +182,13 @@ class Graph {
 
   int new_slot();
   void accumulate(int slot, Tensor gradient);
+  void call_returns();
   void run_weights(Pending pending);
 
   bool recording_;
   bool second_run_ = false, values_read_ = true;
   std::vector<Recorded> nodes_;
+  std::vector<Return> returns_;
   std::vector<Tensor> gradients_;  // by slot
   std::vector<bool> kept_;         // by slot: of an input(), so kept after the walk
   std::vector<Pending> pending_;

@@ -8,8 +8,14 @@ std::string_view name_of(QuantizedFormat format) { return format == QuantizedFor
 
 std::size_t QuantizedTensor::bytes() const {
   std::size_t sum = 0;
-  for (const Tensor* x : {&codes, &scales, &scale_steps, &scale_offset}) sum += x->defined() ? x->bytes() : 0;
+  for (const Tensor& x : tensors()) sum += x.bytes();
   return sum;
+}
+
+std::vector<Tensor> QuantizedTensor::tensors() const {
+  std::vector<Tensor> all{codes, scales, scale_steps, scale_offset};
+  std::erase_if(all, [](const Tensor& x) { return !x.defined(); });
+  return all;
 }
 
 QuantizedTensor QuantizedTensor::empty(const Shape& shape, const Quantization& how, Device& device) {

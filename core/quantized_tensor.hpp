@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 #include "core/tensor.hpp"
 
@@ -57,6 +58,7 @@ struct QuantizedTensor {
   std::int64_t columns() const { return rows() == 0 ? 0 : shape.numel() / rows(); }
   std::int64_t blocks() const { return blocks_of(format, columns()); }  // scales of a row
   std::size_t bytes() const;
+  std::vector<Tensor> tensors() const;  // codes, scales and, where it has them, their steps and offset
 
   static std::int64_t blocks_of(QuantizedFormat format, std::int64_t columns) {
     return format == QuantizedFormat::int8 ? 1 : (columns + nf4_block - 1) / nf4_block;

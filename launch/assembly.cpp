@@ -84,6 +84,7 @@ Assembly assemble(const TrainConfig& config, Communicator& replicas) {
   SingleCommunicator pipeline;
   TrainConfig seeing = config;
   seeing.data.features = false;
+  seeing.parallel.shard_frozen = false;  // who does not train has no schedule to gather by
   const std::shared_ptr<const Tokenizer> tokenizer = load_tokenizer(tokenizer_path(config.model));
   return assemble(seeing, tokenizer, {all_blocks(model_config(seeing, tokenizer->vocab_size()))}, pipeline, replicas);
 }
@@ -102,7 +103,11 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), device_of(config.run), pieces);
   const WeightLoader weights(pretrained.parts, config.model.weights, config.run.seed);
-  const LoadedModel loaded = load_and_freeze(*assembly.model, weights, replicas, config.run.share_frozen == "auto");
+  if (config.parallel.shard_frozen && replicas.size() > 1) {
+    assembly.shards = std::make_unique<FrozenShards>(replicas, config.parallel.overlap);
+  }
+  const LoadedModel loaded =
+      load_and_freeze(*assembly.model, weights, replicas, config.run.share_frozen == "auto", assembly.shards.get());
   assembly.shared = loaded.shared;
   for (const PretrainedPart& part : pretrained.parts) {
     for (const std::string& file : part.source->files()) assembly.files.push_back(file);

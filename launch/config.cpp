@@ -227,6 +227,11 @@ void check_parallel(const TrainConfig& config) {
                    modes, p.pipeline));
   need(p.transport != "nccl" || config.run.device != "cpu",
        "parallel.transport nccl moves tensors of GPUs, and run.device is cpu; leave parallel.transport auto");
+  need(!p.shard_frozen || config.train.objective != "lvm",
+       "parallel.shard_frozen spreads the weights of a frozen decoder, and train.objective lvm has none; leave it out");
+  need(!p.shard_frozen || !contains(config.model.train, "decoder"),
+       "parallel.shard_frozen spreads the weights of a frozen decoder, and model.train has decoder; parallel.zero 3 "
+       "spreads weights that train");
   need(config.train.objective != "lvm" || (p.pipeline == 1 && p.zero <= 1),
        "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
 }

@@ -94,6 +94,7 @@ struct ParallelConfig {
   std::string uneven = "refuse";
   int zero = 1;
   std::string transport = "auto";  // as parse_transport (parallel/nccl_communicator.hpp) names them
+  bool shard_frozen = false;
   bool overlap = true, check_collectives = false;
   double watchdog_seconds = 300;
 };

@@ -313,7 +313,13 @@ const std::vector<Option>& config_options() {
        "what data-parallel ranks shard of what trains: 0 nothing, 1 optimizer states, 2 and gradients, 3 and weights",
        [](C& c) -> Field { return &c.parallel.zero; },
        {0, 3}},
-      {"parallel.overlap", "BOOL", "messages between stages, and sums of gradients, move while ranks compute",
+      {"parallel.shard_frozen", "BOOL",
+       "each data-parallel rank keeps a part of the bytes of every frozen layer of the decoder, in the form that it "
+       "computes with; layers are gathered one ahead, forward and backward. For ranks of several nodes: those of one "
+       "share frozen weights at no cost (run.share_frozen)",
+       [](C& c) -> Field { return &c.parallel.shard_frozen; }},
+      {"parallel.overlap", "BOOL",
+       "messages between stages, sums of gradients and frozen weights that are gathered move while ranks compute",
        [](C& c) -> Field { return &c.parallel.overlap; }},
       {"parallel.transport",
        "KIND",

@@ -17,13 +17,18 @@ namespace {
 // The parameters of a block that are held, and which rank of the node loads what is frozen of them.
 struct Load {
   std::int64_t block = 0;
+  bool sharded = false;  // each rank loads it, and keeps its part
   std::vector<NamedParameter> trained, frozen;
   std::int64_t elements = 0;  // of frozen
   int owner = 0;
 };
 
+BlockKind kind_of(const Multimodal& model, std::int64_t block) {
+  return model_blocks(model.config())[static_cast<std::size_t>(block)].kind;
+}
+
 // Large blocks first: the head, plain and packed at once for a moment, when little else is there.
-std::vector<Load> loads_of(Multimodal& model, int ranks) {
+std::vector<Load> loads_of(Multimodal& model, int ranks, bool shards_layers) {
   std::map<std::int64_t, Load> by_block;
   for (const NamedParameter& entry : all_parameters(model)) {
     Load& load = by_block[block_of(model.config(), entry.name)];
@@ -33,11 +38,13 @@ std::vector<Load> loads_of(Multimodal& model, int ranks) {
   std::vector<Load> loads;
   for (auto& [block, load] : by_block) {
     load.block = block;
+    load.sharded = shards_layers && !load.frozen.empty() && kind_of(model, block) == BlockKind::layer;
     loads.push_back(std::move(load));
   }
   std::ranges::stable_sort(loads, std::greater(), &Load::elements);
   std::vector<std::int64_t> given(static_cast<std::size_t>(ranks));
   for (Load& load : loads) {
+    if (load.sharded) continue;
     const auto least = std::ranges::min_element(given);
     load.owner = static_cast<int>(least - given.begin());
     *least += load.elements;
@@ -83,36 +90,33 @@ std::shared_ptr<SharedMemory> memory_for(Communicator& node, const std::vector<L
 }
 
 // Whether freezing may pack weights of the block, whose plain values are then there for a moment only.
-bool is_packed(const MultimodalConfig& config, std::int64_t block) {
-  if (config.packing == Packing::none || config.quantization) return false;
-  const BlockKind kind = model_blocks(config)[static_cast<std::size_t>(block)].kind;
+bool is_packed(const Multimodal& model, std::int64_t block) {
+  if (model.config().packing == Packing::none || model.config().quantization) return false;
+  const BlockKind kind = kind_of(model, block);
   return kind == BlockKind::vision || kind == BlockKind::layer || kind == BlockKind::head;
 }
 
 // The ViT whose features come in place of pictures is read to be known by its hashes, and not kept.
-bool is_kept(const MultimodalConfig& config, std::int64_t block) {
-  return !config.features || model_blocks(config)[static_cast<std::size_t>(block)].kind != BlockKind::vision;
+bool is_kept(const Multimodal& model, std::int64_t block) {
+  return !model.config().features || kind_of(model, block) != BlockKind::vision;
 }
 
 class Loading {
  public:
-  Loading(Multimodal& model, const WeightLoader& weights, std::shared_ptr<SharedMemory> memory, int rank)
-      : model_(model), weights_(weights), memory_(std::move(memory)), rank_(rank), nowhere_(model.device()) {}
+  Loading(Multimodal& model, const WeightLoader& weights, std::shared_ptr<SharedMemory> memory, int rank,
+          FrozenShards* shards)
+      : model_(model),
+        weights_(weights),
+        memory_(std::move(memory)),
+        rank_(rank),
+        shards_(shards),
+        nowhere_(model.device()) {}
 
   void run(const Load& load) {
     const bool mine = memory_ == nullptr || load.owner == rank_;
-    if (!is_kept(model_.config(), load.block)) return look_at(load, mine);
+    if (!is_kept(model_, load.block)) return look_at(load, mine);
     for (const NamedParameter& entry : load.trained) weights_.load(entry);
-    if (memory_ != nullptr) memory_->set_writing(mine);
-    const bool stays = memory_ != nullptr && !is_packed(model_.config(), load.block);
-    for (const Tensor& tensor : tensors_of(load.frozen)) {
-      stays ? tensor.storage().move_to(memory_, false) : tensor.storage().take();
-    }
-    if (mine) fill(load);
-    freeze(load, mine);
-    if (memory_ != nullptr) {  // what is small beside packed weights: norms and biases
-      for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().move_to(memory_, mine);
-    }
+    load.sharded ? shard(load) : keep(load, mine);
     trim();
   }
 
@@ -131,6 +135,26 @@ class Loading {
     trim();
   }
 
+  void keep(const Load& load, bool mine) {
+    if (memory_ != nullptr) memory_->set_writing(mine);
+    const bool stays = memory_ != nullptr && !is_packed(model_, load.block);
+    for (const Tensor& tensor : tensors_of(load.frozen)) {
+      stays ? tensor.storage().move_to(memory_, false) : tensor.storage().take();
+    }
+    if (mine) fill(load);
+    freeze(load, mine ? nullptr : &nowhere_, memory_);
+    if (memory_ != nullptr) {  // what is small beside packed weights: norms and biases
+      for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().move_to(memory_, mine);
+    }
+  }
+
+  void shard(const Load& load) {
+    for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().take();
+    fill(load);
+    freeze(load, nullptr, nullptr);
+    shards_->add(load.block, model_.layer_tensors(load.block - first_block(model_.config(), BlockKind::layer)));
+  }
+
   void fill(const Load& load) {
     for (const NamedParameter& entry : load.frozen) {
       weights_.load(entry);
@@ -139,14 +163,14 @@ class Loading {
     }
   }
 
-  // Whoever does not fill the block lays out the same memory, and computes nothing.
-  void freeze(const Load& load, bool mine) {
+  // Whoever does not fill the block lays out the same memory, and computes nothing: all goes to `nowhere`.
+  void freeze(const Load& load, ForgetfulStream* nowhere, const std::shared_ptr<SharedMemory>& memory) {
     const bool held = std::ranges::any_of(
         model_.pieces(), [&](BlockRange piece) { return piece.begin <= load.block && load.block < piece.end; });
     if (!held) return;  // a tied table beside the head alone
-    const WeightMemoryScope scope(memory_);
+    const WeightMemoryScope scope(memory);
     std::optional<StreamScope> forgetful;
-    if (!mine) forgetful.emplace(nowhere_);
+    if (nowhere != nullptr) forgetful.emplace(*nowhere);
     model_.freeze({load.block, load.block + 1});
     current_stream(model_.device()).synchronize();
   }
@@ -155,25 +179,33 @@ class Loading {
   const WeightLoader& weights_;
   std::shared_ptr<SharedMemory> memory_;
   int rank_;
+  FrozenShards* shards_;
   ForgetfulStream nowhere_;
   std::string hashes_;
 };
 
 }  // namespace
 
-LoadedModel load_and_freeze(Multimodal& model, const WeightLoader& weights, Communicator& replicas, bool share) {
+LoadedModel load_and_freeze(Multimodal& model, const WeightLoader& weights, Communicator& replicas, bool share,
+                            FrozenShards* shards) {
   weights.check_has(all_parameters(model));
   const bool can_share = share && replicas.size() > 1 && model.device().kind() == DeviceKind::cpu;
   const std::unique_ptr<Communicator> node =
       can_share ? split_by_node(replicas) : std::make_unique<SingleCommunicator>();
-  const std::vector<Load> loads = loads_of(model, node->size());
+  if (shards != nullptr && node->size() == replicas.size() && node->rank() == 0) {
+    log::warn(
+        "parallel.shard_frozen spreads frozen layers over {} ranks of one node, which could keep one copy of them: "
+        "without it they hold less, and move nothing",
+        node->size());
+  }
+  const std::vector<Load> loads = loads_of(model, node->size(), shards != nullptr);
   const std::shared_ptr<SharedMemory> memory = memory_for(*node, loads, model.dtype());
   for (const Load& load : loads) {  // until it is its turn
     for (const Tensor& tensor : tensors_of(load.frozen)) tensor.storage().drop();
   }
   model.device().allocator().trim();
   if (memory != nullptr) model.device().allocator().reset_peak();  // it was never touched: what was used is what comes
-  Loading loading(model, weights, memory, node->rank());
+  Loading loading(model, weights, memory, node->rank(), shards);
   for (const Load& load : loads) loading.run(load);
 
   LoadedModel loaded;

@@ -10,6 +10,7 @@
 #include "core/communicator.hpp"
 #include "launch/pretrained.hpp"
 #include "ops/models/multimodal.hpp"
+#include "parallel/zero/frozen.hpp"
 
 namespace skymm {
 
@@ -26,7 +27,10 @@ struct LoadedModel {
 
 // Fills every parameter of `model` and freezes what does not train. `replicas` hold the same pieces of the model: those
 // of them on one node share out the reading and packing of frozen weights, and map one read-only copy, if `share` and
-// if the system lets them; else each has its own, which gives the same bits. Collective over `replicas`.
-LoadedModel load_and_freeze(Multimodal& model, const WeightLoader& weights, Communicator& replicas, bool share);
+// if the system lets them; else each has its own, which gives the same bits. Frozen layers of the decoder go to
+// `shards` instead, where there are any: every replica reads and packs each of them, and keeps its part. Collective
+// over `replicas`.
+LoadedModel load_and_freeze(Multimodal& model, const WeightLoader& weights, Communicator& replicas, bool share,
+                            FrozenShards* shards = nullptr);
 
 }  // namespace skymm

@@ -61,7 +61,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
   const ZeroOptions zero{.stage = config_.parallel.zero, .overlap = config_.parallel.overlap};
   optimizer_ = std::make_unique<Optimizer>(std::move(chunks), optimizer_options(config_), zero, grid_.data(), world_);
   executor_ = std::make_unique<Executor>(*assembly_.model, layout_.pieces, grid_.pipeline(), *optimizer_,
-                                         ExecutorOptions{config_.parallel.overlap});
+                                         ExecutorOptions{config_.parallel.overlap, assembly_.shards.get()});
   world_.barrier();  // ranks that share a machine measure together what each of them gets
   const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype(), 0, assembly_.model->device())})[0];
   if (peak > 0) {
@@ -84,6 +84,14 @@ void Trainer::say_layout() const {
   if (const auto [bytes, ranks] = assembly_.shared; ranks > 1) {
     log::info("{:.1f} MiB of frozen weights are one copy for {} ranks of this node",
               static_cast<double>(bytes) / (1 << 20), ranks);
+  }
+  if (const FrozenShards* shards = assembly_.shards.get(); shards != nullptr) {
+    constexpr double mib = 1 << 20;
+    const auto bytes = static_cast<double>(shards->bytes()), layer = static_cast<double>(shards->largest_layer());
+    log::info("{:.1f} MiB of frozen layers are spread over {} ranks: {:.1f} MiB on each, and two layers of {:.1f} MiB",
+              bytes / mib, shards->ranks(), bytes / shards->ranks() / mib, layer / mib);
+  } else if (config_.parallel.shard_frozen) {
+    log::info("parallel.shard_frozen changes nothing: there is one data-parallel rank");
   }
   if (shape.pieces() > 1) {
     log::info("schedule {}, {} micro-batches\n{}", name_of(kind), shape.micro_batches, layout_.table);
@@ -273,7 +281,8 @@ void Trainer::export_trained() {
 
 // Since the start, in messages and collectives.
 double Trainer::blocked_seconds() const {
-  return world_.counts().blocked() + grid_.data().counts().blocked() + grid_.pipeline().counts().blocked();
+  const double gathers = assembly_.shards ? assembly_.shards->counts().blocked() : 0;
+  return world_.counts().blocked() + grid_.data().counts().blocked() + grid_.pipeline().counts().blocked() + gathers;
 }
 
 // True on every rank if it is true on one.

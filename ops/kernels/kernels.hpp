@@ -20,6 +20,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "core/quantized_tensor.hpp"
 #include "core/random.hpp"
@@ -44,7 +45,8 @@ class LinearWeight {
   std::int64_t out = 0, in = 0;
   DType compute_dtype = DType::f32;  // of the activations it multiplies
   virtual std::size_t bytes() const = 0;
-  virtual Tensor plain() const = 0;  // [out, in], dequantised or unpacked, in compute_dtype
+  virtual Tensor plain() const = 0;                 // [out, in], dequantised or unpacked, in compute_dtype
+  virtual std::vector<Tensor> tensors() const = 0;  // in whose memory it is, in whatever layout
 };
 using LinearWeightPtr = std::shared_ptr<const LinearWeight>;
 

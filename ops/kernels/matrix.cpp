@@ -1,6 +1,7 @@
 #include "ops/kernels/matrix.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/error.hpp"
 #include "ops/kernels/one_device.hpp"
@@ -24,6 +25,12 @@ void check_product(const char* primitive, const Tensor& x, std::int64_t in, cons
 }
 
 }  // namespace
+
+std::vector<Tensor> tensors_of(std::span<const QuantizedTensor> parts) {
+  std::vector<Tensor> all;
+  for (const QuantizedTensor& part : parts) std::ranges::copy(part.tensors(), std::back_inserter(all));
+  return all;
+}
 
 Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched) {
   check(x.defined(), "{}: {} is undefined", primitive, name);

@@ -37,6 +37,9 @@ struct Matrix {
   }
 };
 
+// What the parts are made of, part by part.
+std::vector<Tensor> tensors_of(std::span<const QuantizedTensor> parts);
+
 // The matrix, or batch of matrices, that x is. Throws Error, in the name of `primitive` and `name`, unless x is f32 or
 // bf16, of rank 2 (or 3 where `batched`), and adjacent in one of its last two dimensions.
 Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched = false);

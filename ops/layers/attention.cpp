@@ -1,6 +1,8 @@
 #include "ops/layers/attention.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <vector>
 
 namespace skymm {
@@ -53,6 +55,12 @@ void SelfAttention::freeze(Packing packing) {
 
 void SelfAttention::merge(bool in) {
   for (Linear* layer : {&qkv_, &output_}) in ? layer->merge() : layer->unmerge();
+}
+
+std::vector<Tensor> SelfAttention::weight_tensors() const {
+  std::vector<Tensor> all = qkv_.weight_tensors();
+  std::ranges::copy(output_.weight_tensors(), std::back_inserter(all));
+  return all;
 }
 
 AttentionShape CrossAttentionShape::shape(float scale, Device& device) const {

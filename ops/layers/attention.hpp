@@ -32,7 +32,8 @@ class SelfAttention final : public Module {
   int add_lora(const std::string& prefix, const LoraOptions& options);
   void quantize(const Quantization& how);
   void freeze(Packing packing);
-  void merge(bool in);  // false: unmerge
+  void merge(bool in);                         // false: unmerge
+  std::vector<Tensor> weight_tensors() const;  // of the linear layers (Linear::weight_tensors)
 
  private:
   SelfAttentionOptions options_;

@@ -1,5 +1,8 @@
 #include "ops/layers/blocks.hpp"
 
+#include <algorithm>
+#include <iterator>
+
 #include "ops/functions/activation.hpp"
 
 namespace skymm {
@@ -70,6 +73,14 @@ void DecoderBlock::freeze(Packing packing) {
 void DecoderBlock::merge(bool in) {
   attention_.merge(in);
   for (Linear* layer : {&gate_up_, &down_}) in ? layer->merge() : layer->unmerge();
+}
+
+std::vector<Tensor> DecoderBlock::weight_tensors() const {
+  std::vector<Tensor> all = attention_.weight_tensors();
+  for (const Linear* layer : {&gate_up_, &down_}) {
+    std::ranges::copy(layer->weight_tensors(), std::back_inserter(all));
+  }
+  return all;
 }
 
 VisionBlock::VisionBlock(const VisionBlockOptions& options, DType dtype, Device& device)

@@ -25,7 +25,8 @@ class DecoderBlock final : public Module {
   int add_lora(const std::string& prefix, const LoraOptions& options);
   void quantize(const Quantization& how);  // the linear layers; before weights are loaded
   void freeze(Packing packing);
-  void merge(bool in);  // false: unmerge
+  void merge(bool in);                         // false: unmerge
+  std::vector<Tensor> weight_tensors() const;  // of the linear layers (Linear::weight_tensors)
 
  private:
   Variable attend(const Variable& x, const Context& context, Recompute mode);

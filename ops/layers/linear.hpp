@@ -49,6 +49,9 @@ class Linear final : public Module {
   // stay plain; otherwise Parameter::value is released. Quantised ones stay as they are.
   void freeze(Packing packing);
 
+  // The memory of the base weights, in the form that computes: plain, packed or quantised.
+  std::vector<Tensor> weight_tensors() const { return weight_->tensors(); }
+
   // Adds the low-rank terms to the base weights and stops computing them, and the opposite. Twice is an Error. A
   // quantised layer computes with a plain copy while it is merged.
   void merge();

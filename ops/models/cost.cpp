@@ -86,7 +86,8 @@ BlockCost layer_cost(const MultimodalConfig& config, const StepCounts& counts, c
   cost.frozen = trained ? 0 : base;
   const int copies = trained || config.packing != Packing::both ? 1 : form.packed_copies;
   const double plain = e * number(weights * copies);
-  cost.weights = (trained ? plain : frozen_bytes(config, number(weights), plain)) + e * number(2 * d.width + lora);
+  cost.frozen_layers = cost.largest_layer = trained ? 0 : frozen_bytes(config, number(weights), plain);
+  cost.weights = (trained ? plain : cost.frozen_layers) + e * number(2 * d.width + lora);
   cost.output = tokens * number(d.width) * e;
   cost.forward_peak = tokens * number(d.width + d.ffn) * e;
   if (!flow.gradient) {
@@ -350,6 +351,8 @@ BlockCost piece_cost(const std::vector<BlockCost>& blocks, BlockRange piece) {
     sum.trained += block.trained;
     sum.frozen += block.frozen;
     sum.weights += block.weights;
+    sum.frozen_layers += block.frozen_layers;
+    sum.largest_layer = std::max(sum.largest_layer, block.largest_layer);
     sum.kept += block.kept;
     sum.output = block.output;
     at_peak_forward = std::max(at_peak_forward, sum.kept + block.forward_peak);

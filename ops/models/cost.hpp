@@ -51,9 +51,10 @@ struct BlockCost {
   // Bytes.
   double weights = 0;     // of all values, frozen ones in the form that computes; 16-bit or f32, without masters
   double tied_bytes = 0;  // of `weights`, what embedding and head share
-  double kept = 0;        // activations, from forward to backward
-  double forward_peak = 0, backward_peak = 0;  // more than what is kept, while it runs
-  double output = 0;                           // what crosses the cut behind it
+  double frozen_layers = 0, largest_layer = 0;  // of `weights`, the decoder's frozen linear layers: all; of one block
+  double kept = 0;                              // activations, from forward to backward
+  double forward_peak = 0, backward_peak = 0;   // more than what is kept, while it runs
+  double output = 0;                            // what crosses the cut behind it
 };
 
 // In the order of model_blocks. counts: of the micro-batch.

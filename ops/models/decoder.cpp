@@ -43,7 +43,7 @@ Variable Decoder::embed(Graph& graph, const Tensor& tokens) {
   return embedding(graph, embedding_, tokens);
 }
 
-DecoderBlock& Decoder::block(std::int64_t i) {
+DecoderBlock& Decoder::block(std::int64_t i) const {
   DecoderBlock* const block = blocks_.at(static_cast<std::size_t>(i)).get();
   check(block != nullptr, "layer {} of the decoder is not held here", i);
   return *block;

@@ -41,10 +41,12 @@ class Decoder final : public Module {
   void freeze(BlockRange layers, Packing packing);
   void freeze_head(Packing packing);
   void merge_lora(bool in);  // false: unmerge
+  // The memory of a layer's linear weights, LoRA's apart (Linear::weight_tensors).
+  std::vector<Tensor> layer_tensors(std::int64_t i) const { return block(i).weight_tensors(); }
 
  private:
   bool has_table() const { return held_.embedding || (held_.head && config_.tied); }
-  DecoderBlock& block(std::int64_t i);
+  DecoderBlock& block(std::int64_t i) const;
 
   DecoderConfig config_;
   DecoderParts held_;

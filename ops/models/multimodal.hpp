@@ -73,6 +73,9 @@ class Multimodal final : public Module {
   void merge_lora() { decoder_.merge_lora(true); }
   void unmerge_lora() { decoder_.merge_lora(false); }
 
+  // The memory of the linear weights of a decoder's layer that is held, LoRA's apart, in the form that computes.
+  std::vector<Tensor> layer_tensors(std::int64_t layer) const { return decoder_.layer_tensors(layer); }
+
   const MultimodalConfig& config() const { return config_; }
   const std::vector<BlockRange>& pieces() const { return pieces_; }  // that are held
   DType dtype() const { return dtype_; }

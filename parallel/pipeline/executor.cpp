@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "core/trace.hpp"
+#include "parallel/pipeline/layer_uses.hpp"
 
 namespace skymm {
 namespace {
@@ -27,6 +28,7 @@ class Executor::Pass {
       : executor_(executor),
         model_(executor.model_),
         pipeline_(executor.pipeline_),
+        frozen_(executor.options_.frozen),
         shape_(schedule.shape),
         list_(schedule.stages.at(static_cast<std::size_t>(executor.pipeline_.rank()))),
         batches_(batches),
@@ -39,10 +41,13 @@ class Executor::Pass {
   }
 
   double run() {
+    if (frozen_ != nullptr) frozen_->begin(layer_uses(model_.config(), list_, own_pieces()));
     for (std::size_t i = 0; i < list_.size(); ++i) {
       post_receives(i);
       carry_out(list_[i]);
+      if (frozen_ != nullptr && computes(list_[i].kind)) frozen_->end_computation();
     }
+    if (frozen_ != nullptr) frozen_->end();
     for (InFlight& sent : sent_) sent.handle.wait();
     check(live_.empty() && tensors_.empty(), "the list of stage {} ended with work left over", pipeline_.rank());
     double loss = 0;
@@ -71,6 +76,11 @@ class Executor::Pass {
 
   int piece(int chunk) const { return shape_.piece(pipeline_.rank(), chunk); }
   const BlockRange& blocks(int piece) const { return executor_.pieces_[static_cast<std::size_t>(piece)]; }
+  std::vector<BlockRange> own_pieces() const {
+    std::vector<BlockRange> own;
+    for (int chunk = 0; chunk < shape_.chunks; ++chunk) own.push_back(blocks(piece(chunk)));
+    return own;
+  }
   const BatchSizes& sizes(int micro_batch) const { return sizes_[static_cast<std::size_t>(micro_batch)]; }
   bool is_last(int piece) const { return piece + 1 == shape_.pieces(); }
   int tag(const Message& m) const { return (m.micro_batch * shape_.pieces() + m.piece) * 2 + (m.backwards ? 1 : 0); }
@@ -103,6 +113,7 @@ class Executor::Pass {
   void send(const Message& message, Tensor tensor);
   void let_messages_move();
   Tensor take(const Message& message);
+  void need(std::int64_t block);
   void forward(int chunk, int micro_batch);
   void backward(int chunk, int micro_batch);
   void weight_gradient(int chunk, int micro_batch);
@@ -110,6 +121,7 @@ class Executor::Pass {
   Executor& executor_;
   Multimodal& model_;
   Communicator& pipeline_;
+  FrozenShards* const frozen_;
   const PipelineShape shape_;
   const std::vector<Instruction>& list_;
   const std::vector<Batch>& batches_;
@@ -201,6 +213,11 @@ Tensor Executor::Pass::take(const Message& message) {
   return tensor;
 }
 
+// The frozen weights of the block are there from now on.
+void Executor::Pass::need(std::int64_t block) {
+  if (frozen_ != nullptr && frozen_->holds(block)) frozen_->use(block);
+}
+
 void Executor::Pass::forward(int chunk, int micro_batch) {
   if (sizes(micro_batch).labels == 0) return;
   const TraceSpan span("forward", "pipeline");
@@ -220,7 +237,9 @@ void Executor::Pass::forward(int chunk, int micro_batch) {
   }
   live.output = live.input;
   for (std::int64_t block = blocks(here).begin; block < blocks(here).end; ++block) {
+    need(block);
     live.output = model_.run({block, block + 1}, *live.graph, live.output, batch);
+    if (frozen_ != nullptr) live.graph->on_return([this, block] { need(block); });
     let_messages_move();
   }
   if (is_last(here)) {
@@ -258,6 +277,8 @@ void Executor::Pass::backward(int chunk, int micro_batch) {
 void Executor::Pass::weight_gradient(int chunk, int micro_batch) {
   if (sizes(micro_batch).labels == 0) return;
   const TraceSpan span("weight gradient", "pipeline");
+  const std::int64_t first = first_block(model_.config(), BlockKind::layer);
+  if (const BlockRange own = blocks(piece(chunk)); own.begin <= first && first < own.end) need(first);
   live_.at({chunk, micro_batch}).graph->weight_gradients();
   live_.erase({chunk, micro_batch});
   let_messages_move();

@@ -10,8 +10,9 @@
 //
 // A receive is posted while the work before it is computed, and a send is not waited for: between blocks forward, and
 // between functions backward, the executor lets messages move. So do ZeRO's sums of gradients: a bucket leaves as soon
-// as backward has completed what is in it. A micro-batch has a graph for each chunk that it is alive in; activations go
-// as backward is done with them.
+// as backward has completed what is in it; and so do frozen weights that data-parallel ranks share out, a layer ahead.
+// Layers of a micro-batch that is passed over are gathered all the same: other ranks need them. A micro-batch has a
+// graph for each chunk that it is alive in; activations go as backward is done with them.
 #pragma once
 
 #include <vector>
@@ -19,6 +20,7 @@
 #include "core/communicator.hpp"
 #include "ops/models/multimodal.hpp"
 #include "parallel/pipeline/schedule.hpp"
+#include "parallel/zero/frozen.hpp"
 #include "parallel/zero/optimizer.hpp"
 
 namespace skymm {
@@ -27,6 +29,8 @@ struct ExecutorOptions {
   // false: each send is waited for before anything else is done, and gradients leave after backward, to measure what
   // overlap gains. ZeroOptions has the like for what is begun.
   bool overlap = true;
+  // Gathers the frozen weights of layers before they compute, and gives them up after; null: all are there.
+  FrozenShards* frozen = nullptr;
 };
 
 class Executor {

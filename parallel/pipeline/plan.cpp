@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "parallel/pipeline/layer_uses.hpp"
 #include "parallel/pipeline/simulation.hpp"
 #include "parallel/zero/memory.hpp"
 
@@ -70,6 +71,17 @@ ZeroSizes zero_sizes(const std::vector<BlockCost>& chunks, const Schedule& sched
   return sizes;
 }
 
+// Bytes of the frozen layers that a stage gathers in a step, where they are sharded.
+double frozen_gathered(const MultimodalConfig& config, const std::vector<BlockCost>& costs,
+                       const std::vector<BlockRange>& pieces, const Schedule& schedule, int stage) {
+  double bytes = 0;
+  for (const std::int64_t layer :
+       gathers_of(layer_uses(config, schedule.stages[static_cast<std::size_t>(stage)], pieces))) {
+    bytes += costs[static_cast<std::size_t>(layer)].frozen_layers;
+  }
+  return bytes;
+}
+
 struct Order {
   ScheduleKind schedule;
   int chunks;
@@ -96,7 +108,8 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
   add_zero(schedule, plan.zero_stage);
   const DType dtype = input.form.dtype;
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
-    return rank_memory(costs.of(stage), pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing);
+    return rank_memory(costs.of(stage), pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing,
+                       input.shard_frozen);
   };
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
@@ -120,7 +133,10 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
     plan.stages.push_back(memory_of(stage, own));
     const ZeroTraffic sent = zero_traffic({.stage = plan.zero_stage},
                                           zero_sizes(chunk_costs(costs.of(stage), own), schedule, stage, data, dtype));
-    traffic = std::max(traffic, number(sent.gradients + sent.weights));
+    const double gathered =
+        input.shard_frozen ? frozen_gathered(input.model, costs.of(stage), own, schedule, stage) : 0;
+    traffic = std::max(
+        traffic, number(sent.gradients + sent.weights + frozen_traffic(static_cast<std::int64_t>(gathered), data)));
   }
   if (plan.problem.empty() && input.memory > 0 && plan.largest().total() > input.memory) {
     plan.problem = fmt::format("needs {:.0f} MiB of {:.0f}", plan.largest().total() / mib, input.memory / mib);
@@ -145,7 +161,8 @@ const RankMemory& Plan::largest() const {
 }
 
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing) {
+                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing,
+                       bool shard_frozen) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
   std::int64_t tables = 0;
@@ -153,15 +170,23 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
     sum.trained += chunk.trained;
     sum.frozen += chunk.frozen;
     sum.weights += chunk.weights;
+    sum.frozen_layers += chunk.frozen_layers;
+    sum.largest_layer = std::max(sum.largest_layer, chunk.largest_layer);
     if (chunk.tied > 0 && ++tables == 2) share_table(sum, chunk);
   }
   const ZeroMemory zero = zero_memory({.stage = zero_stage}, zero_sizes(chunks, schedule, stage, data, dtype));
   const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
+  ZeroMemory shards;
+  if (shard_frozen && data > 1) {
+    shards =
+        frozen_memory(static_cast<std::int64_t>(sum.frozen_layers), static_cast<std::int64_t>(sum.largest_layer), data);
+    sum.weights -= sum.frozen_layers;
+  }
   RankMemory memory;
-  memory.weights = (sum.weights - trained_weights) / sharing + number(zero.weights);
+  memory.weights = (sum.weights - trained_weights) / sharing + number(zero.weights + shards.weights);
   memory.gradients = number(zero.gradients);
   memory.optimizer = number(zero.optimizer);
-  memory.communication = number(zero.communication);
+  memory.communication = number(zero.communication + shards.communication);
   memory.activations = activation_peak(chunks, schedule, stage);
   return memory;
 }
@@ -251,6 +276,11 @@ std::string memory_table(const PlanInput& input, const Plan& plan) {
   if (plan.sharing > 1) {
     table +=
         fmt::format("  frozen weights are one copy for {0} ranks of a node: each counts 1/{0} of them\n", plan.sharing);
+  }
+  if (input.shard_frozen && plan.grid.data > 1) {
+    table +=
+        fmt::format("  the decoder's frozen layers are spread over {} data-parallel ranks; two are whole at a time\n",
+                    plan.grid.data);
   }
   return table;
 }

@@ -16,11 +16,12 @@ struct PlanInput {
   StepCounts micro_batch;  // a typical one
   int micro_batches = 1;   // of a step, over all data-parallel ranks
   int ranks = 1;
-  double memory = 0;         // bytes of a rank; 0: no limit
-  double operations = 1e11;  // floating-point operations a second that a rank does
-  double bandwidth = 1e9;    // bytes a second from rank to rank
-  bool uneven = false;       // whether ranks may have micro-batches of fewer samples than others
-  int ranks_per_node = 1;    // that share frozen weights where they hold the same
+  double memory = 0;          // bytes of a rank; 0: no limit
+  double operations = 1e11;   // floating-point operations a second that a rank does
+  double bandwidth = 1e9;     // bytes a second from rank to rank
+  bool uneven = false;        // whether ranks may have micro-batches of fewer samples than others
+  int ranks_per_node = 1;     // that share frozen weights where they hold the same
+  bool shard_frozen = false;  // data-parallel ranks share out the decoder's frozen layers
   GridOrder order = GridOrder::pipeline_inside;
   std::vector<std::string> cuts;  // blocks where pieces begin (cut_at), for grids with as many; none: balanced
   // Of each stage, for grids with as many, or one of all; none: as the model's config says.
@@ -51,16 +52,18 @@ struct Plan {
 // Of a rank of `stage`, which holds `pieces` (chunk by chunk) of a model with these costs:
 //
 //   weights        values in the compute dtype, frozen ones as packed as they are, of which a copy that `sharing` ranks
-//                  have in common counts once, an equal part for each; ZeRO-3 shards those that train
+//                  have in common counts once, an equal part for each; ZeRO-3 shards those that train, shard_frozen
+//                  the decoder's frozen layers, of which one is whole
 //   activations    what the schedule keeps alive, the outputs that wait for their gradient, and the work at hand
 //   gradients      f32 of what trains
 //   optimizer      f32 masters and two moments
-//   communication  buckets of ZeRO
+//   communication  buckets of ZeRO, the frozen layer that arrives
 //
 // ZeRO shards over `data` ranks, as parallel/zero/memory.hpp says; `schedule` has its instructions (add_zero). What
 // libraries need for themselves, and the samples that the loader holds, are extra.
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing = 1);
+                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing = 1,
+                       bool shard_frozen = false);
 
 // Every grid of so many ranks with every schedule and ZeRO stage that differs there: those that fit first, the fastest
 // first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends. Throws Error where `cuts`

@@ -64,4 +64,10 @@ ZeroTraffic zero_traffic(const ZeroOptions& zero, const ZeroSizes& sizes) {
   }
 }
 
+ZeroMemory frozen_memory(std::int64_t bytes, std::int64_t largest_layer, int ranks) {
+  return {.weights = bytes / ranks + largest_layer, .communication = largest_layer};
+}
+
+std::int64_t frozen_traffic(std::int64_t gathered, int ranks) { return gathered / ranks * (ranks - 1); }
+
 }  // namespace skymm

@@ -45,4 +45,14 @@ struct ZeroTraffic {
 };
 ZeroTraffic zero_traffic(const ZeroOptions& zero, const ZeroSizes& sizes);
 
+// What is frozen and spread over n ranks (zero/frozen.hpp): W bytes in all, of which the largest layer has L. A step
+// gathers layers of G bytes together.
+//
+//   weights    buffer  sent a step, and as much received
+//   W / n + L  L       G (n - 1) / n
+//
+// What fills a layer's parts up to a multiple of n is not counted.
+ZeroMemory frozen_memory(std::int64_t bytes, std::int64_t largest_layer, int ranks);
+std::int64_t frozen_traffic(std::int64_t gathered, int ranks);
+
 }  // namespace skymm

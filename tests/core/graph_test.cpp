@@ -70,6 +70,24 @@ TEST(Graph, AWalkTellsOfEachNodeOnce) {
   EXPECT_THAT(seen, ElementsAre(0, 6));
 }
 
+TEST(Graph, AWalkTellsWhereItComesBackTo) {
+  Graph graph;
+  std::vector<std::string> told;
+  const auto tell = [&](const char* what) { return [&told, what] { told.emplace_back(what); }; };
+  graph.on_node(tell("node"));
+  const Variable x = graph.input(vector_of({1, 2}));
+  graph.on_return(tell("start"));
+  const Variable y = affine(x, nullptr, 2);
+  graph.on_return(tell("between"));
+  const Variable z = affine(y, nullptr, 3);
+  graph.constant(vector_of({1}));  // leaves no node
+  graph.on_return(tell("end"));
+  graph.on_return(tell("behind it"));
+  EXPECT_TRUE(told.empty());
+  graph.backward(z, vector_of({1, 1}));
+  EXPECT_THAT(told, ElementsAre("behind it", "end", "node", "between", "node", "start"));
+}
+
 TEST(Graph, WeightGradientsAddAndMayWait) {
   Parameter w = trainable({1, 1});
   for (const auto when : {Graph::Weights::now, Graph::Weights::deferred}) {

@@ -77,6 +77,8 @@ TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--parallel.transport", "gloo"}), HasSubstr("mpi"));
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--parallel.pipeline", "2"}),
               HasSubstr("data-parallel ranks only"));
+  EXPECT_THAT(error_of({"--parallel.shard_frozen", "true", "--model.train", "decoder"}), HasSubstr("parallel.zero 3"));
+  EXPECT_THAT(error_of({"--parallel.shard_frozen", "true", "--train.objective", "lvm"}), HasSubstr("has none"));
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--run.save_before_end", "5"}), HasSubstr("has no checkpoints"));
 }
 

@@ -118,7 +118,8 @@ TEST_F(GridTraining, IsTheSameOnAnyGrid) {
   const std::vector<testing::GridCase> all = testing::all_grid_cases(ranks().size(), 8);
   const char* asked = std::getenv("SKYMM_ALL_GRIDS");
   const bool every = asked != nullptr && std::string(asked) == "1";
-  // By grid and ZeRO stage: schedules, overlap, recomputation and the order of ranks change no bit.
+  // By grid and ZeRO stage: schedules, overlap, recomputation, the order of ranks and sharded frozen weights change no
+  // bit.
   std::map<std::array<int, 3>, std::string> first;
   int number = 0;
   for (const testing::GridCase& one : every ? all : testing::pairwise(all)) {
@@ -136,7 +137,7 @@ TEST_F(GridTraining, IsTheSameOnAnyGrid) {
   }
 }
 
-TEST_F(GridTraining, SharedFrozenWeightsChangeNoBit) {
+TEST_F(GridTraining, SharedAndShardedFrozenWeightsChangeNoBit) {
   config_.train.steps = 4;
   config_.train.validate_every = 4;
   const int pipeline = ranks().size() > 2 ? 2 : 1;
@@ -147,13 +148,18 @@ TEST_F(GridTraining, SharedFrozenWeightsChangeNoBit) {
       config_.run.share_frozen = share;
       train(ranks(), fmt::format("{}_{}", format, share), {{ranks().size() / pipeline, pipeline}, "1f1b"});
     }
+    train(ranks(), fmt::format("{}_sharded", format),
+          {.grid = {ranks().size() / pipeline, pipeline}, .schedule = "1f1b", .shard_frozen = true});
     if (ranks().rank() != 0) continue;
     const Trained apart = read_trained(fmt::format("{}/{}_off", dir_, format));
-    const Trained together = read_trained(fmt::format("{}/{}_auto", dir_, format));
     EXPECT_EQ(apart.losses.size(), 4U);
-    EXPECT_EQ(together.losses, apart.losses);
-    EXPECT_EQ(together.validation_losses, apart.validation_losses);
-    EXPECT_TRUE(together.bytes == apart.bytes);
+    for (const char* how : {"auto", "sharded"}) {
+      SCOPED_TRACE(how);
+      const Trained other = read_trained(fmt::format("{}/{}_{}", dir_, format, how));
+      EXPECT_EQ(other.losses, apart.losses);
+      EXPECT_EQ(other.validation_losses, apart.validation_losses);
+      EXPECT_TRUE(other.bytes == apart.bytes);
+    }
   }
 }
 

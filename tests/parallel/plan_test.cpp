@@ -182,6 +182,41 @@ TEST(Plan, RanksOfANodeShareWhatIsFrozen) {
   EXPECT_DOUBLE_EQ(with_recompute(together, input, Recompute::none).largest().total(), together.largest().total());
 }
 
+TEST(Plan, DataParallelRanksShareOutFrozenLayers) {
+  const MultimodalConfig config = config_of("vit-pico", "pico");
+  const std::vector<BlockCost> costs = block_costs(config, counts, {});
+  const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
+  const auto memory = [&](int data, bool shard, int sharing = 1) {
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, data, DType::bf16, sharing, shard);
+  };
+  const BlockCost whole = piece_cost(costs, all_blocks(config));
+  EXPECT_GT(whole.frozen_layers, 0);
+  EXPECT_DOUBLE_EQ(whole.largest_layer * static_cast<double>(config.decoder.layers), whole.frozen_layers);
+  const double moved = whole.frozen_layers * 3 / 4;
+  EXPECT_DOUBLE_EQ(memory(4, true).weights, memory(4, false).weights - moved + whole.largest_layer);
+  EXPECT_DOUBLE_EQ(memory(4, true).communication, memory(4, false).communication + whole.largest_layer);
+  EXPECT_DOUBLE_EQ(memory(1, true).total(), memory(1, false).total());  // nobody to share with
+  // Ranks of a node share what is left.
+  const double rest = memory(4, false).weights - whole.frozen_layers - 2 * static_cast<double>(whole.trained);
+  EXPECT_DOUBLE_EQ(memory(4, true, 2).weights, memory(4, true).weights - rest / 2);
+
+  PlanInput input{.model = config, .micro_batch = counts, .micro_batches = 4, .ranks = 4, .bandwidth = 1e6};
+  const auto of_four = [&](bool shard) {
+    input.shard_frozen = shard;
+    for (const Plan& plan : skymm::plan(input)) {
+      if (plan.grid.data == 4 && plan.zero_stage == 0) return plan;
+    }
+    return Plan();
+  };
+  const Plan apart = of_four(true);
+  EXPECT_NE(memory_table(input, apart).find("spread over 4 data-parallel ranks"), std::string::npos);
+  const Plan copies = of_four(false);
+  EXPECT_LT(apart.largest().weights, copies.largest().weights);
+  // One micro-batch a rank: forward through all layers, back through all but the last, which is still there.
+  const double gathered = 2 * whole.frozen_layers - whole.largest_layer;
+  EXPECT_NEAR(apart.step_seconds - copies.step_seconds, gathered * 3 / 4 / input.bandwidth, 1e-5);
+}
+
 TEST(Plan, ATiedTableOnOneRankIsOneTable) {
   const MultimodalConfig config = config_of("vit-pico", "nano");
   const std::vector<BlockCost> costs = block_costs(config, counts, {});

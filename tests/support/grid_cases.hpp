@@ -20,11 +20,12 @@ struct GridCase {
   std::string schedule;
   int zero = 0;
   int recompute = 0;  // none, attention+mlp, full, or each stage another
-  bool overlap = true, data_inside = false;
+  bool overlap = true, data_inside = false, shard_frozen = false;
 
   std::string name() const {
-    return fmt::format("{}x{} {} zero {} recompute {}{}{}", grid.data, grid.pipeline, schedule, zero,
-                       fmt::join(recomputes(), ","), overlap ? "" : " blocking", data_inside ? " data-inside" : "");
+    return fmt::format("{}x{} {} zero {} recompute {}{}{}{}", grid.data, grid.pipeline, schedule, zero,
+                       fmt::join(recomputes(), ","), overlap ? "" : " blocking", data_inside ? " data-inside" : "",
+                       shard_frozen ? " frozen sharded" : "");
   }
   void apply(TrainConfig& config) const {
     config.parallel.data = grid.data;
@@ -34,6 +35,7 @@ struct GridCase {
     config.parallel.order = data_inside ? "data" : "pipeline";
     config.parallel.zero = zero;
     config.parallel.overlap = overlap;
+    config.parallel.shard_frozen = shard_frozen;
     config.model.recompute = recomputes();
   }
   std::vector<std::string> recomputes() const {
@@ -47,18 +49,22 @@ struct GridCase {
   std::vector<int> values() const {
     static const std::vector<std::string> schedules{"gpipe", "1f1b", "interleaved", "zero-bubble"};
     const auto kind = std::find(schedules.begin(), schedules.end(), schedule) - schedules.begin();
-    return {grid.pipeline, static_cast<int>(kind), zero, recompute, overlap ? 1 : 0, data_inside ? 1 : 0};
+    return {grid.pipeline,       static_cast<int>(kind), zero, recompute, overlap ? 1 : 0,
+            data_inside ? 1 : 0, shard_frozen ? 1 : 0};
   }
 };
 
-// Every combination; schedules and the order of ranks only where there is a pipeline to see them.
+// Every combination; schedules and the order of ranks only where there is a pipeline to see them, sharded frozen
+// weights only where there are ranks to share them out.
 inline std::vector<GridCase> all_grid_cases(int ranks, int most_stages) {
   std::vector<GridCase> cases;
   for (const GridShape& grid : grids_of(ranks, most_stages)) {
     for (const char* schedule : {"gpipe", "1f1b", "interleaved", "zero-bubble"}) {
-      for (int rest = 0; rest < 64; ++rest) {
-        const GridCase one{grid, schedule, rest % 4, rest / 4 % 4, rest / 16 % 2 == 0, rest / 32 % 2 == 1};
+      for (int rest = 0; rest < 128; ++rest) {
+        const GridCase one{
+            grid, schedule, rest % 4, rest / 4 % 4, rest / 16 % 2 == 0, rest / 32 % 2 == 1, rest / 64 % 2 == 1};
         if (grid.pipeline == 1 && (one.schedule != "1f1b" || one.data_inside || one.recompute == 3)) continue;
+        if (grid.data == 1 && one.shard_frozen) continue;
         if (one.schedule == "interleaved" && 2 * grid.pipeline > most_stages) continue;
         cases.push_back(one);
       }

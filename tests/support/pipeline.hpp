@@ -19,11 +19,11 @@ inline MultimodalConfig pipeline_config() {
 }
 
 // With pictures, text alone, without labels, and mixed.
-inline std::vector<Batch> pipeline_batches(const MultimodalConfig& config) {
+inline std::vector<Batch> pipeline_batches(const MultimodalConfig& config, DType dtype = DType::f32) {
   const std::vector<std::vector<Sample>> samples{
       {{0, 7, true}, {1, 5, true}}, {{2, 6, false}}, {{3, 1, true}}, {{4, 7, true}, {5, 5, false}}, {{6, 4, true}}};
   std::vector<Batch> batches;
-  for (const auto& batch : samples) batches.push_back(batch_of(config, batch));
+  for (const auto& batch : samples) batches.push_back(batch_of(config, batch, dtype));
   return batches;
 }
 
@@ -50,9 +50,9 @@ inline std::vector<BlockRange> equal_pieces(const MultimodalConfig& config, int 
 
 struct PipelineRank {
   PipelineRank(const MultimodalConfig& config, const PipelineShape& shape, Communicator& pipeline,
-               const ExecutorOptions& options = {}, std::vector<BlockRange> cut = {})
+               const ExecutorOptions& options = {}, std::vector<BlockRange> cut = {}, DType dtype = DType::f32)
       : shape(shape), pieces(cut.empty() ? equal_pieces(config, shape.pieces()) : std::move(cut)) {
-    model = random_model(config, pieces_of_stage(pieces, shape.stages, pipeline.rank()));
+    model = random_model(config, pieces_of_stage(pieces, shape.stages, pipeline.rank()), dtype);
     std::vector<std::vector<NamedParameter>> chunks;
     for (const BlockRange piece : model->pieces()) chunks.push_back(trainable_parameters(*model, piece));
     optimizer = std::make_unique<Optimizer>(std::move(chunks), OptimizerOptions{}, ZeroOptions{}, alone, alone);

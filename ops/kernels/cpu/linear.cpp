@@ -26,6 +26,7 @@ class PlainWeight final : public CpuLinearWeight {
   explicit PlainWeight(const Tensor& weight) : weight_(std::make_shared<const Tensor>(weight)) {}
   std::size_t bytes() const override { return weight_->bytes(); }
   Tensor plain() const override { return *weight_; }
+  std::vector<Tensor> tensors() const override { return {*weight_}; }
 
   void forward(const Tensor& x, const Tensor& bias, Activation activation, const Tensor& y,
                bool accumulate) const override {
@@ -65,6 +66,12 @@ class PackedWeight final : public CpuLinearWeight {
 
   std::size_t bytes() const override {
     return forward_->storage().bytes() + (gradient_ != nullptr ? gradient_->storage().bytes() : 0);
+  }
+
+  std::vector<Tensor> tensors() const override {
+    std::vector<Tensor> copies{forward_->storage()};
+    if (gradient_ != nullptr) copies.push_back(gradient_->storage());
+    return copies;
   }
 
   Tensor plain() const override {

@@ -115,6 +115,8 @@ class QuantizedWeight final : public CpuLinearWeight {
     return sum;
   }
 
+  std::vector<Tensor> tensors() const override { return tensors_of(*parts_); }
+
   Tensor plain() const override {
     const Tensor weight = Tensor::empty({out, in}, compute_dtype, (*parts_)[0].codes.device());
     std::int64_t row = 0;

@@ -23,6 +23,7 @@ class PlainWeight final : public CudaLinearWeight {
   }
   std::size_t bytes() const override { return weight_.bytes(); }
   Tensor plain() const override { return weight_; }
+  std::vector<Tensor> tensors() const override { return {weight_}; }
 
   void forward(const Matrix& x, const Epilogue& epilogue, const Matrix& y, Stream& stream) const override {
     multiply(x, matrix().transposed(), y, epilogue, stream);
@@ -49,6 +50,7 @@ class QuantizedWeight final : public CudaLinearWeight {
     for (const QuantizedTensor& part : parts_) sum += part.bytes();
     return sum;
   }
+  std::vector<Tensor> tensors() const override { return tensors_of(parts_); }
   Tensor plain() const override {
     const Tensor weight = Tensor::empty({out, in}, compute_dtype, parts_[0].codes.device());
     std::int64_t row = 0;
