@@ -34,12 +34,12 @@ int train_command(const std::vector<std::string>& arguments) {
   if (config->train.objective != "lvm") signals.emplace();
   const Job job = read_job();
   check_launcher(job);
+  set_watchdog_limit(config->parallel.watchdog_seconds);
   std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
   apply_process_options(config->run);
   Device& device = device_of(config->run);
   set_check_collectives(config->parallel.check_collectives);
-  set_watchdog_limit(config->parallel.watchdog_seconds);
   set_stacks_folder(config->run.dir);
   ranks = connect(std::move(ranks), device, parse_transport(config->parallel.transport));
   if (config->run.trace) enable_trace();

@@ -9,6 +9,7 @@
 #include "core/log.hpp"
 #include "parallel/job.hpp"
 #include "parallel/mpi_operation.hpp"
+#include "parallel/start_guard.hpp"
 #include "parallel/status_board.hpp"
 #include "parallel/watchdog.hpp"
 
@@ -20,7 +21,10 @@ class MpiSession {
  public:
   MpiSession() {
     int provided = 0;
-    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
+    {
+      const StartGuard guard(watchdog_limit());
+      check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided), "MPI_Init_thread");
+    }
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     if (provided < MPI_THREAD_MULTIPLE) log::warn("this MPI lacks MPI_THREAD_MULTIPLE; only one thread may call it");
     board_ = std::make_unique<StatusBoard>();

@@ -15,6 +15,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/job.hpp"
 #include "parallel/shared_memory.hpp"
 #include "parallel/watchdog.hpp"
 
@@ -99,6 +100,18 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
     {"deadlock", [](Communicator& ranks) { ranks.recv(ones(10), (ranks.rank() + 1) % ranks.size(), 5); }},
 };
 
+// The same, before MPI starts: what the faulty rank does.
+const std::map<std::string, std::function<void()>> before_start = {
+    {"stopped_at_start",
+     [] {
+       if (read_job().rank == faulty) raise(SIGSTOP);
+     }},
+    {"launcher_stopped",  // as hangs the one that loses a rank at the wrong moment
+     [] {
+       if (read_job().rank == faulty) kill(getppid(), SIGSTOP);
+     }},
+};
+
 }  // namespace
 }  // namespace skymm
 
@@ -106,12 +119,14 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
 int main(int argc, char** argv) {
   using namespace skymm;
   return run_ranks([&] {
-    check(argc >= 3 && scenarios.contains(argv[1]), "usage: {} SCENARIO WATCHDOG_SECONDS [check]", argv[0]);
+    check(argc >= 3 && (scenarios.contains(argv[1]) || before_start.contains(argv[1])),
+          "usage: {} SCENARIO WATCHDOG_SECONDS [check]", argv[0]);
     set_watchdog_limit(std::atof(argv[2]));
     set_check_collectives(argc > 3);
+    if (before_start.contains(argv[1])) before_start.at(argv[1])();
     const auto ranks = world();
     ranks->barrier();
-    scenarios.at(argv[1])(*ranks);
+    if (scenarios.contains(argv[1])) scenarios.at(argv[1])(*ranks);
     ranks->barrier();
     return 0;
   });
