@@ -90,6 +90,9 @@ std::string figures_title(const RecordedRun& run, const std::string& group) {
   return fmt::format("{}: {}", run.label, group == run.label ? "measured" : group);
 }
 
+// What was drawn from the data, not what was learnt from it.
+bool tells_of_data(const std::string& group) { return group == "mixture" || group == "epochs"; }
+
 // Curves that share what stands before the slash of their name share a plot.
 void add_plots(ReportData& report, const RecordedRun& run) {
   Plot loss{fmt::format("{}: loss", run.label), "step", "loss", {{"training", run.history.loss, true}}};
@@ -107,7 +110,10 @@ void add_plots(ReportData& report, const RecordedRun& run) {
     plot.curves.push_back({name, figure.points});
   }
   report.plots.push_back(std::move(loss));
-  for (auto& [name, plot] : others) report.plots.push_back(std::move(plot));
+  for (auto& [name, plot] : others) {
+    plot.linear = tells_of_data(name);
+    (plot.linear ? report.more_plots : report.plots).push_back(std::move(plot));
+  }
 }
 
 void add_more_plots(ReportData& report, const RecordedRun& run) {
@@ -125,7 +131,7 @@ void add_more_plots(ReportData& report, const RecordedRun& run) {
 void add_last_figures(ReportData& report, const RecordedRun& run) {
   for (const Curve& figure : run.history.figures) {
     const std::size_t slash = figure.name.find('/');
-    if (slash == std::string::npos || figure.points.empty()) continue;
+    if (slash == std::string::npos || figure.points.empty() || tells_of_data(figure.name.substr(0, slash))) continue;
     const auto [step, value] = figure.points.back();
     if (value < 0 || value > 1) continue;  // no share
     std::string name = figure.name.substr(slash + 1);
@@ -171,7 +177,9 @@ void add_facts(ReportData& report, const RecordedRun& run) {
   if (starts.empty()) return;
   const RunStart& start = starts.back();
   add("started", clock_of(starts.front()));
-  if (starts.size() > 1) add("resumed", fmt::format("{} times, last {}", starts.size() - 1, clock_of(start)));
+  const std::size_t again = starts.size() - 1;
+  if (again > 0)
+    add("resumed", again == 1 ? clock_of(start) : fmt::format("{} times, last {}", again, clock_of(start)));
   add("machine", fmt::format("{}: {}, {} cores", start.host, start.cpu, start.cores));
   add("ranks", fmt::format("{} × {} {}", start.ranks, start.threads, start.threads == 1 ? "thread" : "threads"));
 }

@@ -235,7 +235,8 @@ TEST_F(Report, ResumedRunsReplaceWhatTheyDoAgain) {
 
 TEST_F(Report, ShowsStageOneBeforeStageTwo) {
   put("one/config.ini", "[model]\nweights = none\n[train]\nobjective = instruction\n");
-  put("one/metrics.jsonl", step_line(1, 4) + "{\"step\":1,\"lvm/retrieval_english\":0.8}\n");
+  put("one/metrics.jsonl", step_line(1, 4) + "{\"step\":1,\"lvm/retrieval_english\":0.8}\n" +
+                               "{\"step\":1,\"mixture/a.h5\":0.9}\n");  // of the data: at the end of the page
   put("run/config.ini", fmt::format("[model]\nweights = {0}/missing.safetensors, {0}/one/trained.safetensors\n"
                                     "unknown = 1\n[train]\nsteps = 9\n",
                                     dir_));
@@ -245,6 +246,8 @@ TEST_F(Report, ShowsStageOneBeforeStageTwo) {
   EXPECT_EQ(report.plots[0].title, "one: loss");
   EXPECT_EQ(report.plots[1].title, "one: lvm");
   EXPECT_EQ(report.plots[2].title, "run: loss");
+  ASSERT_FALSE(report.more_plots.empty());
+  EXPECT_EQ(report.more_plots[0].title, "one: mixture");
   ASSERT_EQ(report.figures.size(), 1U);
   EXPECT_EQ(report.figures[0].goal, .75);
   EXPECT_THAT(report.facts, ::testing::Contains(Pair("steps", "1 of 9")));
