@@ -13,6 +13,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "core/signal_stack.hpp"
 #include "launch/command.hpp"
 #include "launch/options.hpp"
 
@@ -62,9 +63,10 @@ std::optional<SystemTime> ask_scontrol(const std::string& job) {
 
 StopSignals::StopSignals() {
   asked_by = 0;
+  use_signal_stack();
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
   for (std::size_t i = 0; i < asking.size(); ++i) sigaction(asking[i], &action, &before[i]);
 }
 

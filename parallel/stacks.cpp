@@ -50,7 +50,7 @@ void install_handler() {
   backtrace(&frame, 1);
   struct sigaction action {};
   action.sa_handler = write_own_stack;
-  action.sa_flags = SA_RESTART;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
   sigaction(stack_signal(), &action, nullptr);
 }
 

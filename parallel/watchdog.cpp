@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/signal_stack.hpp"
 #include "parallel/hang_report.hpp"
 #include "parallel/nccl/channel.hpp"
 #include "parallel/stacks.hpp"
@@ -57,11 +58,12 @@ void abort_job(int code) {
 }
 
 Watchdog::Watchdog(StatusBoard& board) : board_(board) {
+  use_signal_stack();
   struct sigaction previous {};
   if (sigaction(SIGUSR2, nullptr, &previous) == 0 && previous.sa_handler == SIG_DFL) {
     struct sigaction action {};
     action.sa_handler = [](int) { asked = true; };
-    action.sa_flags = SA_RESTART;
+    action.sa_flags = SA_RESTART | SA_ONSTACK;
     sigaction(SIGUSR2, &action, nullptr);
   }
   // Signals are for the program's own threads.

@@ -105,35 +105,35 @@ template <class F>
 HWY_INLINE void with_count(std::int64_t count, const F& f) {
   switch (count) {
     case 1:
-      return f(std::integral_constant<int, 1>());
+      return f.template operator()<1>();
     case 2:
-      return f(std::integral_constant<int, 2>());
+      return f.template operator()<2>();
     case 3:
-      return f(std::integral_constant<int, 3>());
+      return f.template operator()<3>();
     case 4:
-      return f(std::integral_constant<int, 4>());
+      return f.template operator()<4>();
     case 5:
-      return f(std::integral_constant<int, 5>());
+      return f.template operator()<5>();
     case 6:
-      return f(std::integral_constant<int, 6>());
+      return f.template operator()<6>();
     case 7:
-      return f(std::integral_constant<int, 7>());
+      return f.template operator()<7>();
     default:
-      return f(std::integral_constant<int, 8>());
+      return f.template operator()<8>();
   }
 }
 
 void PairsProducts(const BFloat16* panel, std::int64_t begin, std::int64_t end, const WideRows& x, float* y,
                    std::int64_t y_step) {
-  with_count(x.count, [&](auto count) { pairs_panel<count()>(panel, begin, end, x, y, y_step); });
+  with_count(x.count, [&]<int Count>() { pairs_panel<Count>(panel, begin, end, x, y, y_step); });
 }
 void RowsProductsOfBFloat16(const BFloat16* w, std::int64_t w_step, std::int64_t rows, std::int64_t k,
                             const WideRows& x, float* y, std::int64_t y_step) {
-  with_count(x.count, [&](auto count) { rows_of<count()>(w, w_step, rows, k, x, y, y_step); });
+  with_count(x.count, [&]<int Count>() { rows_of<Count>(w, w_step, rows, k, x, y, y_step); });
 }
 void RowsProductsOfFloat(const float* w, std::int64_t w_step, std::int64_t rows, std::int64_t k, const WideRows& x,
                          float* y, std::int64_t y_step) {
-  with_count(x.count, [&](auto count) { rows_of<count()>(w, w_step, rows, k, x, y, y_step); });
+  with_count(x.count, [&]<int Count>() { rows_of<Count>(w, w_step, rows, k, x, y, y_step); });
 }
 
 void WidenRow(const Matrix& x, std::int64_t row, float* to) {
