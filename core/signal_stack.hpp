@@ -1,7 +1,8 @@
 // Signal handlers of their own stack.
 //
-// Matrix products compiled at run time (oneDNN's for AVX-512) use memory below the stack's end, further than the 128
-// bytes that the system leaves alone: a handler that runs there writes over their data.
+// A handler that runs on the stack of a matrix product that oneDNN compiled at run time for AVX-512 damages memory
+// (tests/launch/signals shows it): such code seems to use more below the stack's end than the 128 bytes that the
+// system leaves alone.
 #pragma once
 
 namespace skymm {
