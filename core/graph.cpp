@@ -95,7 +95,7 @@ void Graph::backward(std::span<const Variable> outputs, std::span<const Tensor> 
         gradients.size());
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     check(outputs[i].value().shape() == gradients[i].shape(), "the gradient of an output of shape {} has shape {}",
-          outputs[i].value().shape().str(), gradients[i].shape().str());
+          outputs[i].value().shape(), gradients[i].shape());
     if (outputs[i].needs_gradient()) accumulate(outputs[i].slot(), gradients[i]);
   }
   const PurposeScope purpose(Purpose::activations);

@@ -19,7 +19,7 @@ std::vector<Tensor> QuantizedTensor::tensors() const {
 }
 
 QuantizedTensor QuantizedTensor::empty(const Shape& shape, const Quantization& how, Device& device) {
-  check(shape.rank() >= 2, "a weight of shape {} cannot be quantised; it must be a matrix", shape.str());
+  check(shape.rank() >= 2, "a weight of shape {} cannot be quantised; it must be a matrix", shape);
   check(!how.double_quantization || how.format == QuantizedFormat::nf4,
         "double quantisation is for nf4; int8 has one scale a row, which is little already");
   QuantizedTensor x{.format = how.format, .shape = shape};
@@ -38,8 +38,8 @@ void check_layout(const QuantizedTensor& x, std::string_view name) {
         "{}: a quantised weight lacks codes, scales or a shape", name);
   const auto is = [&](const Tensor& part, std::string_view what, const Shape& shape, DType dtype) {
     check(part.shape() == shape && part.dtype() == dtype && part.is_contiguous(),
-          "{}: the {} of a weight {} in {} are {} {}; they must be {} {}", name, what, x.shape.str(), name_of(x.format),
-          name_of(part.dtype()), part.shape().str(), name_of(dtype), shape.str());
+          "{}: the {} of a weight {} in {} are {} {}; they must be {} {}", name, what, x.shape, name_of(x.format),
+          name_of(part.dtype()), part.shape(), name_of(dtype), shape);
   };
   check(!x.is_double() || x.format == QuantizedFormat::nf4, "{}: only nf4 has doubly quantised scales", name);
   is(x.codes, "codes", {x.rows(), QuantizedTensor::code_bytes_of(x.format, x.columns())},

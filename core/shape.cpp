@@ -18,7 +18,7 @@ void Shape::push_back(std::int64_t dim) {
 
 std::int64_t Shape::at(int i) const {
   const int index = i < 0 ? i + rank_ : i;
-  if (index < 0 || index >= rank_) fail("dimension {} of shape {} does not exist", i, str());
+  check(index >= 0 && index < rank_, "dimension {} of shape {} does not exist", i, *this);
   return dims_[index];
 }
 

@@ -1,10 +1,13 @@
 // The dimensions of a tensor: at most six, kept inline.
 #pragma once
 
+#include <fmt/core.h>
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <string_view>
 
 namespace skymm {
 
@@ -34,3 +37,12 @@ class Shape {
 };
 
 }  // namespace skymm
+
+// As str(). check(ok, "... {}", shape) makes the text only where it fails.
+template <>
+struct fmt::formatter<skymm::Shape> : fmt::formatter<std::string_view> {
+  template <class Context>
+  auto format(const skymm::Shape& shape, Context& context) const {
+    return fmt::formatter<std::string_view>::format(shape.str(), context);
+  }
+};

@@ -46,7 +46,7 @@ Tensor Tensor::full(const Shape& shape, DType dtype, double value, Device& devic
 }
 
 Tensor Tensor::from_bytes(const void* values, std::size_t count, DType dtype, const Shape& shape, Device& device) {
-  check(static_cast<std::int64_t>(count) == shape.numel(), "{} values were given for shape {}", count, shape.str());
+  check(static_cast<std::int64_t>(count) == shape.numel(), "{} values were given for shape {}", count, shape);
   Tensor x = empty(shape, dtype, device);
   device.from_host(values, x);
   return x;
@@ -62,8 +62,8 @@ bool Tensor::is_contiguous() const {
 }
 
 Tensor Tensor::view(const Shape& shape) const {
-  check(shape.numel() == numel(), "a tensor of shape {} cannot be viewed as {}", shape_.str(), shape.str());
-  check(is_contiguous(), "only a contiguous tensor can be viewed as another shape; {} is strided", shape_.str());
+  check(shape.numel() == numel(), "a tensor of shape {} cannot be viewed as {}", shape_, shape);
+  check(is_contiguous(), "only a contiguous tensor can be viewed as another shape; {} is strided", shape_);
   Tensor x = *this;
   x.shape_ = shape;
   x.strides_ = row_major(shape);
@@ -72,9 +72,8 @@ Tensor Tensor::view(const Shape& shape) const {
 
 Tensor Tensor::slice(int dim, std::int64_t begin, std::int64_t end) const {
   const int d = dim < 0 ? dim + rank() : dim;
-  if (begin < 0 || begin > end || end > shape_.at(d)) {
-    fail("slice [{}, {}) is out of range in dimension {} of {}", begin, end, d, shape_.str());
-  }
+  check(0 <= begin && begin <= end && end <= shape_.at(d), "slice [{}, {}) is out of range in dimension {} of {}",
+        begin, end, d, shape_);
   Tensor x = *this;
   x.offset_ += begin * strides_[d];
   x.shape_[d] = end - begin;
@@ -92,9 +91,7 @@ Tensor Tensor::transpose(int a, int b) const {
 }
 
 Tensor Tensor::split_last(std::int64_t parts, std::int64_t width) const {
-  if (rank() < 1 || dim(-1) != parts * width) {
-    fail("the last dimension of {} is not {} x {}", shape_.str(), parts, width);
-  }
+  check(rank() >= 1 && dim(-1) == parts * width, "the last dimension of {} is not {} x {}", shape_, parts, width);
   Tensor x = *this;
   const int last = rank() - 1;
   const std::int64_t step = strides_[last];
@@ -129,7 +126,7 @@ Tensor Tensor::to(Device& target) const {
 
 void Tensor::copy_from(const Tensor& from) const {
   if (&from.device() == &device()) return device().copy(from, *this);
-  check(from.shape() == shape_, "cannot copy a tensor of shape {} to {}", from.shape().str(), shape_.str());
+  check(from.shape() == shape_, "cannot copy a tensor of shape {} to {}", from.shape(), shape_);
   const Tensor converted = from.to(dtype_);
   if (is_contiguous()) return transfer(converted, *this);
   device().copy(converted.to(device()), *this);
@@ -152,7 +149,7 @@ template std::vector<std::int32_t> Tensor::to_vector<std::int32_t>() const;
 template std::vector<std::int64_t> Tensor::to_vector<std::int64_t>() const;
 
 double Tensor::item() const {
-  check(numel() == 1, "item() needs a tensor of one element; this has shape {}", shape_.str());
+  check(numel() == 1, "item() needs a tensor of one element; this has shape {}", shape_);
   return to_vector<double>()[0];
 }
 

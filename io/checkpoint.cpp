@@ -121,7 +121,7 @@ void CheckpointFile::read_structure() {
       const Hdf5Extent bytes = hdf5_extent(file, place(t, array), sizeof(float));
       check(bytes.bytes == tensor.shape.numel() * static_cast<std::int64_t>(sizeof(float)),
             "the checkpoint {} is damaged: '{}' has {} bytes, its shape is {}", path_, place(t, array), bytes.bytes,
-            tensor.shape.str());
+            tensor.shape);
       offsets[a] = bytes.offset;
       if (version_ == 1) {
         sums[a] = {header.at("tensors").at(t).at("xxh64").at(checkpoint_arrays[a]).get<std::uint64_t>()};

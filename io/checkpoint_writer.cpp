@@ -34,7 +34,7 @@ void check_tensors(const std::vector<StoredTensor>& tensors) {
     std::int64_t before = -1;
     for (const std::int64_t begin : tensor.begins) {
       check(begin > before && begin < tensor.shape.numel(), "the pieces of '{}' {} are not in order", tensor.name,
-            tensor.shape.str());
+            tensor.shape);
       before = begin;
     }
     check(tensor.begins.empty() ? tensor.shape.numel() == 0 : tensor.begins.front() == 0,

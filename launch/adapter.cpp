@@ -50,7 +50,7 @@ NamedTensors read_tensors(const std::string& file) {
 void check_pairs(const Adapter& adapter, const std::string& where) {
   std::map<std::string, std::pair<Tensor, Tensor>> layers;
   for (const auto& [name, x] : adapter.tensors) {
-    check(is_lora(name) && x.rank() == 2, "{}: '{}' {} is no matrix of LoRA", where, name, x.shape().str());
+    check(is_lora(name) && x.rank() == 2, "{}: '{}' {} is no matrix of LoRA", where, name, x.shape());
     auto& [a, b] = layers[layer_of(name)];
     (name.ends_with(a_end) ? a : b) = x;
   }
@@ -58,7 +58,7 @@ void check_pairs(const Adapter& adapter, const std::string& where) {
     const auto& [a, b] = pair;
     check(a.defined() && b.defined(), "{}: '{}' has only one of lora_A and lora_B", where, layer);
     check(a.dim(0) == adapter.rank && b.dim(1) == adapter.rank, "{}: '{}' has lora_A {} and lora_B {}, the rank is {}",
-          where, layer, a.shape().str(), b.shape().str(), adapter.rank);
+          where, layer, a.shape(), b.shape(), adapter.rank);
   }
 }
 
@@ -69,8 +69,8 @@ bool is_empty(const json& value) {
 // base + scaling B A of one layer.
 Tensor add_term(const Tensor& weight, const Tensor& a, const Tensor& b, double scaling, const std::string& name) {
   check(weight.rank() == 2 && weight.dim(0) == b.dim(0) && weight.dim(1) == a.dim(1),
-        "the adapter's {} has lora_A {} and lora_B {}, the weight is {}: it belongs to another model", name,
-        a.shape().str(), b.shape().str(), weight.shape().str());
+        "the adapter's {} has lora_A {} and lora_B {}, the weight is {}: it belongs to another model", name, a.shape(),
+        b.shape(), weight.shape());
   const Tensor sum = weight.dtype() == DType::f32 ? weight : weight.to(DType::f32);
   kernels(sum).gemm(b.to(DType::f32), a.to(DType::f32), sum,
                     {.accumulate = true, .alpha = static_cast<float>(scaling)});

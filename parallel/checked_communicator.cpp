@@ -11,8 +11,7 @@ namespace {
 // What every call demands of a buffer.
 void check_buffer(const Tensor& x, CallKind kind, const char* tensor) {
   check(x.defined(), "{}: tensor {} is undefined", name_of(kind), tensor);
-  check(x.is_contiguous(), "{}: tensor {} {} is not contiguous; pass x.contiguous()", name_of(kind), tensor,
-        x.shape().str());
+  check(x.is_contiguous(), "{}: tensor {} {} is not contiguous; pass x.contiguous()", name_of(kind), tensor, x.shape());
 }
 
 void check_one_device(const Tensor& x, const Tensor& y, CallKind kind) {
@@ -110,7 +109,7 @@ Handle CheckedCommunicator::iall_to_all(const Tensor& x, Tensor y) {
   check_buffer(y, CallKind::all_to_all, "y");
   check_one_device(x, y, CallKind::all_to_all);
   check(x.dtype() == y.dtype() && x.numel() == y.numel(), "all_to_all: x is {} {} but y is {} {}", name_of(x.dtype()),
-        x.shape().str(), name_of(y.dtype()), y.shape().str());
+        x.shape(), name_of(y.dtype()), y.shape());
   check(x.numel() % size_ == 0, "all_to_all: {} elements do not divide among {} ranks", x.numel(), size_);
   check(x.numel() == 0 || x.raw() != y.raw(), "all_to_all: x and y are the same memory");
   return collective(CallKind::all_to_all, x, y);

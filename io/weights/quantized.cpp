@@ -113,7 +113,7 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, std::vector<Stream
 void SafetensorsWriter::write(const std::string& name, const Tensor& x) {
   check(next_ < plan_.size() && plan_[next_].name == name && plan_[next_].dtype == x.dtype() &&
             plan_[next_].shape == x.shape(),
-        "{}: tensor '{}' {} {} is not what was to come next", path_, name, name_of(x.dtype()), x.shape().str());
+        "{}: tensor '{}' {} {} is not what was to come next", path_, name, name_of(x.dtype()), x.shape());
   ++next_;
   const Tensor plain = x.contiguous();
   std::vector<char> host(plain.bytes());

@@ -188,7 +188,7 @@ void stream_safetensors(const std::string& path, const std::vector<PlannedTensor
   for (const PlannedTensor* planned : order) {
     const Tensor x = planned->make().contiguous();
     check(x.dtype() == planned->dtype && x.shape() == planned->shape, "cannot write {}: '{}' became {} of {}", path,
-          planned->name, x.shape().str(), name_of(x.dtype()));
+          planned->name, x.shape(), name_of(x.dtype()));
     host.resize(x.bytes());
     if (!host.empty()) x.device().to_host(x, host.data());
     file.write(host.data(), host.size());

@@ -99,7 +99,7 @@ void WeightSource::read_into(const std::string& name, std::int64_t begin, std::i
   const std::int64_t width = from.row_elements();
   check(begin <= end && to.numel() == (end - begin) * width,
         "{}: rows [{}, {}) of tensor '{}' {} do not fill a tensor of shape {}", path_, begin, end, name,
-        from.shape_text(), to.shape().str());
+        from.shape_text(), to.shape());
   if (to.rank() == 0 || to.dim(0) != end - begin)
     return to.copy_from(read_range(from, begin, end, cpu()).view(to.shape()));
   const std::int64_t step = rows_at_once(from);

@@ -24,8 +24,8 @@ Forward attend(const Tensor& q, const Tensor& k, const Tensor& v, const Attentio
 }
 
 void require_width(const Tensor& x, std::int64_t width, std::string_view name) {
-  if (x.rank() == 2 && x.dim(1) == width) return;
-  fail("attention: {} has shape {}, its rows should be {} wide", name, x.shape().str(), width);
+  check(x.rank() == 2 && x.dim(1) == width, "attention: {} has shape {}, its rows should be {} wide", name, x.shape(),
+        width);
 }
 
 }  // namespace

@@ -228,9 +228,8 @@ Tensor compute(const Tensor& x, const LinearMaps& maps, Activation activation, c
 
 Variable linear(const Variable& x, const LinearMaps& maps, Activation kind) {
   const Tensor& in = x.value();
-  if (in.rank() != 2 || in.dim(1) != maps.weight->in) {
-    fail("linear: the input has shape {}, its rows should be {} wide", in.shape().str(), maps.weight->in);
-  }
+  check(in.rank() == 2 && in.dim(1) == maps.weight->in, "linear: the input has shape {}, its rows should be {} wide",
+        in.shape(), maps.weight->in);
   Graph& graph = x.graph();
   const Tensor y = Tensor::empty({in.dim(0), maps.weight->out}, in.dtype(), in.device());
   // The activation's own gradient needs what comes before it, so that only without a graph the product ends in it.
@@ -244,10 +243,8 @@ Variable linear(const Variable& x, const LinearMaps& maps, Activation kind) {
 
 Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps) {
   const Tensor x = SavedInput::swiglu_of(gate_up.value());
-  if (x.dim(1) != maps.weight->in) {
-    fail("swiglu_linear: the input has shape {}, its rows should be {} wide", gate_up.value().shape().str(),
-         2 * maps.weight->in);
-  }
+  check(x.dim(1) == maps.weight->in, "swiglu_linear: the input has shape {}, its rows should be {} wide",
+        gate_up.value().shape(), 2 * maps.weight->in);
   const Tensor y = Tensor::empty({x.dim(0), maps.weight->out}, x.dtype(), x.device());
   const Tensor low = compute(x, maps, Activation::none, gate_up.graph().values_read() ? y : Tensor(), false);
   return recorded(y, gate_up, true, maps, low);

@@ -38,7 +38,7 @@ void Arguments::rows(const char* name, const Tensor& x) const {
   on_device(name, x);
   if (!collapses_to_rows(x))
     fail("{}: {} {} must have the elements of a row adjacent and its rows at one stride; make it contiguous() first",
-         primitive_, name, x.shape().str());
+         primitive_, name, x.shape());
 }
 
 void Arguments::floating(const char* name, const Tensor& x) const {
@@ -49,14 +49,14 @@ void Arguments::floating(const char* name, const Tensor& x) const {
 void Arguments::heads(const char* name, const Tensor& x) const {
   on_device(name, x);
   is_floating(name, x);
-  if (x.rank() != 3) fail("{}: {} {} must be [tokens, heads, width]", primitive_, name, x.shape().str());
+  if (x.rank() != 3) fail("{}: {} {} must be [tokens, heads, width]", primitive_, name, x.shape());
   if (x.dim(2) > 1 && x.stride(2) != 1) fail("{}: {} must have the elements of a head adjacent", primitive_, name);
 }
 
 void Arguments::pixels(const char* name, const Tensor& x) const {
   on_device(name, x);
   is_floating(name, x);
-  if (x.rank() != 4) fail("{}: {} {} must be [images, channels, height, width]", primitive_, name, x.shape().str());
+  if (x.rank() != 4) fail("{}: {} {} must be [images, channels, height, width]", primitive_, name, x.shape());
   if (x.dim(3) > 1 && x.stride(3) != 1) fail("{}: {} must have the elements of a line adjacent", primitive_, name);
 }
 
@@ -67,8 +67,7 @@ void Arguments::is_floating(const char* name, const Tensor& x) const {
 
 void Arguments::shaped(const char* name, const Tensor& x, const Shape& shape, DType dtype) const {
   rows(name, x);
-  if (!(x.shape() == shape))
-    fail("{}: {} has the shape {} instead of {}", primitive_, name, x.shape().str(), shape.str());
+  if (!(x.shape() == shape)) fail("{}: {} has the shape {} instead of {}", primitive_, name, x.shape(), shape);
   if (x.dtype() != dtype) fail("{}: {} is {} instead of {}", primitive_, name, name_of(x.dtype()), name_of(dtype));
 }
 
@@ -78,7 +77,7 @@ void Arguments::like(const char* name, const Tensor& x, const Tensor& model) con
 
 void Arguments::block(const char* name, const Tensor& x, std::int64_t count, DType dtype) const {
   rows(name, x);
-  if (x.numel() != count) fail("{}: {} {} must have {} elements", primitive_, name, x.shape().str(), count);
+  if (x.numel() != count) fail("{}: {} {} must have {} elements", primitive_, name, x.shape(), count);
   if (x.dtype() != dtype) fail("{}: {} is {} instead of {}", primitive_, name, name_of(x.dtype()), name_of(dtype));
   if (!x.is_contiguous()) fail("{}: {} must be contiguous", primitive_, name);
 }

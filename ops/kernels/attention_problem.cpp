@@ -21,9 +21,8 @@ void check_offsets(const Tensor& offsets, const char* primitive, const char* nam
 }
 
 void check_same(const Tensor& x, const Tensor& y, const char* primitive, const char* x_name, const char* y_name) {
-  if (x.shape() == y.shape() && x.dtype() == y.dtype()) return;
-  fail("{}: {} is {} {} but {} is {} {}", primitive, x_name, name_of(x.dtype()), x.shape().str(), y_name,
-       name_of(y.dtype()), y.shape().str());
+  check(x.shape() == y.shape() && x.dtype() == y.dtype(), "{}: {} is {} {} but {} is {} {}", primitive, x_name,
+        name_of(x.dtype()), x.shape(), y_name, name_of(y.dtype()), y.shape());
 }
 
 }  // namespace
@@ -37,10 +36,9 @@ AttentionProblem attention_problem(const char* primitive, const Tensor& q, const
   p.out = heads_of(out, primitive, "out");
   check_same(q, out, primitive, "q", "out");
   check_same(k, v, primitive, "k", "v");
-  if (q.dtype() != k.dtype() || q.dim(2) != k.dim(2) || k.dim(1) == 0 || q.dim(1) % k.dim(1) != 0) {
-    fail("{}: q {} {} does not fit k {} {}: one dtype and width, and heads a multiple of k's", primitive,
-         name_of(q.dtype()), q.shape().str(), name_of(k.dtype()), k.shape().str());
-  }
+  check(q.dtype() == k.dtype() && q.dim(2) == k.dim(2) && k.dim(1) > 0 && q.dim(1) % k.dim(1) == 0,
+        "{}: q {} {} does not fit k {} {}: one dtype and width, and heads a multiple of k's", primitive,
+        name_of(q.dtype()), q.shape(), name_of(k.dtype()), k.shape());
   check(logsumexp.defined() && logsumexp.dtype() == DType::f32 && logsumexp.shape() == Shape({q.dim(0), q.dim(1)}),
         "{}: logsumexp must be f32 [{}, {}]", primitive, q.dim(0), q.dim(1));
   check_offsets(shape.query_offsets, primitive, "query_offsets");

@@ -14,10 +14,9 @@ bool is_adjacent(std::int64_t step, std::int64_t size) { return step == 1 || siz
 void check_product(const char* primitive, const Tensor& x, std::int64_t in, const Tensor& y, std::int64_t out,
                    const LinearWeight& w, const char* x_name, const char* y_name) {
   const Matrix mx = row_matrix_of(x, primitive, x_name), my = row_matrix_of(y, primitive, y_name);
-  if (mx.cols != in || my.cols != out || mx.rows != my.rows) {
-    fail("{}: {} {} and {} {} do not fit a weight of {} outputs and {} inputs", primitive, x_name, x.shape().str(),
-         y_name, y.shape().str(), w.out, w.in);
-  }
+  check(mx.cols == in && my.cols == out && mx.rows == my.rows,
+        "{}: {} {} and {} {} do not fit a weight of {} outputs and {} inputs", primitive, x_name, x.shape(), y_name,
+        y.shape(), w.out, w.in);
   check(x.dtype() == w.compute_dtype, "{}: {} is {} but the weight computes in {}", primitive, x_name,
         name_of(x.dtype()), name_of(w.compute_dtype));
   check(y.dtype() == x.dtype() || y.dtype() == DType::f32, "{}: {} is {}; it must be f32 or, as {}, {}", primitive,
@@ -35,10 +34,8 @@ std::vector<Tensor> tensors_of(std::span<const QuantizedTensor> parts) {
 Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool batched) {
   check(x.defined(), "{}: {} is undefined", primitive, name);
   const bool rank3 = batched && x.rank() == 3;
-  if (x.rank() != 2 && !rank3) {
-    fail("{}: {} has shape {}; it must be a matrix{}", primitive, name, x.shape().str(),
-         batched ? " or a batch of matrices" : "");
-  }
+  check(x.rank() == 2 || rank3, "{}: {} has shape {}; it must be a matrix{}", primitive, name, x.shape(),
+        batched ? " or a batch of matrices" : "");
   check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "{}: {} is {}; it must be f32 or bf16", primitive, name,
         name_of(x.dtype()));
   Matrix m{nullptr, x.dtype(), x.dim(-2), x.dim(-1), x.stride(-2), x.stride(-1)};
@@ -50,10 +47,8 @@ Matrix matrix_of(const Tensor& x, const char* primitive, const char* name, bool 
   if (m.cols <= 1) m.col_step = 1;
   const bool rows_adjacent = m.col_step == 1 && (m.rows <= 1 || m.row_step >= m.cols);
   const bool cols_adjacent = m.row_step == 1 && (m.cols <= 1 || m.col_step >= m.rows);
-  if (!rows_adjacent && !cols_adjacent) {
-    fail("{}: the elements of {} {} are adjacent neither in its rows nor its columns", primitive, name,
-         x.shape().str());
-  }
+  check(rows_adjacent || cols_adjacent, "{}: the elements of {} {} are adjacent neither in its rows nor its columns",
+        primitive, name, x.shape());
   m.data = x.numel() == 0 ? nullptr : x.raw();
   return m;
 }
@@ -70,7 +65,7 @@ Product gemm_product(const Tensor& a, const Tensor& b, const Tensor& c, const Ke
   if (options.transpose_a) ma = ma.transposed();
   if (options.transpose_b) mb = mb.transposed();
   check(a.rank() == b.rank() && a.rank() == c.rank() && ma.batch == mb.batch && ma.batch == mc.batch,
-        "gemm: a {}, b {} and c {} are not batches of one size", a.shape().str(), b.shape().str(), c.shape().str());
+        "gemm: a {}, b {} and c {} are not batches of one size", a.shape(), b.shape(), c.shape());
   check(ma.cols == mb.rows && ma.rows == mc.rows && mb.cols == mc.cols,
         "gemm: op(a) [{}, {}] times op(b) [{}, {}] does not give c [{}, {}]", ma.rows, ma.cols, mb.rows, mb.cols,
         mc.rows, mc.cols);
@@ -86,8 +81,7 @@ Product weight_gradient_product(const Tensor& dy, const Tensor& x, const Tensor&
   const Matrix mdy = row_matrix_of(dy, name, "dy"), mx = row_matrix_of(x, name, "x"),
                mdw = row_matrix_of(dw, name, "dw");
   check(mdy.rows == mx.rows && mdw.rows == mdy.cols && mdw.cols == mx.cols,
-        "linear_weight_gradient: dy {} and x {} do not give dw {}", dy.shape().str(), x.shape().str(),
-        dw.shape().str());
+        "linear_weight_gradient: dy {} and x {} do not give dw {}", dy.shape(), x.shape(), dw.shape());
   check(dy.dtype() == x.dtype() && dw.dtype() == DType::f32,
         "linear_weight_gradient: dy is {}, x {} and dw {}; the first two must agree and dw be f32", name_of(dy.dtype()),
         name_of(x.dtype()), name_of(dw.dtype()));
@@ -102,7 +96,7 @@ void check_linear(const Tensor& x, const LinearWeight& w, const Tensor& bias, Ac
   check(!accumulate || activation == Activation::none, "linear: an activation cannot be accumulated");
   if (!bias.defined()) return;
   check(bias.rank() == 1 && bias.dim(0) == w.out && (bias.stride(0) == 1 || w.out <= 1),
-        "linear: bias has shape {}; it must be [{}], contiguous", bias.shape().str(), w.out);
+        "linear: bias has shape {}; it must be [{}], contiguous", bias.shape(), w.out);
   check(bias.dtype() == x.dtype() || bias.dtype() == DType::f32, "linear: bias is {}; it must be f32 or, as x, {}",
         name_of(bias.dtype()), name_of(x.dtype()));
 }
@@ -115,7 +109,7 @@ void check_linear_input_gradient(const Tensor& dy, const LinearWeight& w, const 
 Tensor matrix_of_codes(const Tensor& x, const char* primitive, const QuantizedTensor& codes) {
   check(x.defined() && x.rank() >= 2, "{}: the weight must be a matrix", primitive);
   check(x.dim(0) == codes.rows() && x.numel() == codes.shape.numel(), "{}: the weight {} does not fit codes of {}",
-        primitive, x.shape().str(), codes.shape.str());
+        primitive, x.shape(), codes.shape);
   const Tensor matrix = x.rank() == 2 ? x : x.view({codes.rows(), codes.columns()});
   row_matrix_of(matrix, primitive, "weight");
   return matrix;
@@ -128,8 +122,8 @@ void check_quantized_parts(std::span<const QuantizedTensor> parts, DType compute
   for (const QuantizedTensor& part : parts) {
     check_layout(part, "make_linear_weight");
     check(part.format == parts[0].format && part.columns() == parts[0].columns(),
-          "make_linear_weight: parts {} in {} and {} in {} do not make one weight", parts[0].shape.str(),
-          name_of(parts[0].format), part.shape.str(), name_of(part.format));
+          "make_linear_weight: parts {} in {} and {} in {} do not make one weight", parts[0].shape,
+          name_of(parts[0].format), part.shape, name_of(part.format));
   }
 }
 

@@ -69,15 +69,15 @@ void initialize(const std::string& name, Parameter& parameter, std::uint64_t see
 }
 
 void load(Parameter& parameter, const Tensor& value) {
-  check(value.shape() == parameter.shape, "a value of shape {} does not fit a parameter of shape {}",
-        value.shape().str(), parameter.shape.str());
+  check(value.shape() == parameter.shape, "a value of shape {} does not fit a parameter of shape {}", value.shape(),
+        parameter.shape);
   if (const QuantizedTensor& codes = parameter.quantized; codes.defined()) {
     const bool floating = value.dtype() == DType::f32 || value.dtype() == DType::bf16;
     const Tensor plain = (floating ? value : value.to(DType::f32)).to(codes.codes.device());
     return kernels(plain).quantize(plain, codes);
   }
   check(parameter.value.defined(), "a parameter of shape {} is packed already; load it before the model is frozen",
-        parameter.shape.str());
+        parameter.shape);
   parameter.value.copy_from(value);
 }
 
@@ -89,8 +89,8 @@ void load(Parameter& parameter, const QuantizedTensor& value) {
     kernels(plain).dequantize(value, plain);
     return load(parameter, plain);
   }
-  check(value.shape == parameter.shape, "codes of shape {} do not fit a parameter of shape {}", value.shape.str(),
-        parameter.shape.str());
+  check(value.shape == parameter.shape, "codes of shape {} do not fit a parameter of shape {}", value.shape,
+        parameter.shape);
   const auto copy = [](const Tensor& from, const Tensor& to) {
     if (from.defined()) to.copy_from(from);
   };

@@ -33,7 +33,7 @@ VisionEmbeddings::VisionEmbeddings(const VisionConfig& config, DType dtype, Devi
 Variable VisionEmbeddings::forward(const Variable& input) {
   const Tensor& pixels = input.value();
   check(pixels.rank() == 4 && pixels.dim(1) == 3 && pixels.dim(2) == config_.image && pixels.dim(3) == config_.image,
-        "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape().str());
+        "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape());
   Graph& graph = input.graph();
   const std::int64_t images = pixels.dim(0), patches = config_.patches(), tokens = config_.tokens();
   const Tensor columns =

@@ -190,7 +190,7 @@ void Executor::Pass::send(const Message& out, Tensor tensor) {
   const int to = shape_.stage_of(out.backwards ? out.piece - 1 : out.piece);
   check(tensor.shape() == shape_of(out) && tensor.dtype() == model_.dtype(),
         "piece {} is to get a {} of shape {}, and would get {} in {}", out.piece,
-        out.backwards ? "gradient" : "activation", shape_of(out).str(), tensor.shape().str(), name_of(tensor.dtype()));
+        out.backwards ? "gradient" : "activation", shape_of(out), tensor.shape(), name_of(tensor.dtype()));
   Handle handle = pipeline_.isend(tensor, to, tag(out));
   if (!executor_.options_.overlap) return handle.wait();
   sent_.push_back({std::move(tensor), std::move(handle)});
@@ -277,8 +277,10 @@ void Executor::Pass::backward(int chunk, int micro_batch) {
 void Executor::Pass::weight_gradient(int chunk, int micro_batch) {
   if (sizes(micro_batch).labels == 0) return;
   const TraceSpan span("weight gradient", "pipeline");
-  const std::int64_t first = first_block(model_.config(), BlockKind::layer);
-  if (const BlockRange own = blocks(piece(chunk)); own.begin <= first && first < own.end) need(first);
+  if (frozen_ != nullptr) {
+    const std::int64_t first = first_block(model_.config(), BlockKind::layer);
+    if (const BlockRange own = blocks(piece(chunk)); own.begin <= first && first < own.end) need(first);
+  }
   live_.at({chunk, micro_batch}).graph->weight_gradients();
   live_.erase({chunk, micro_batch});
   let_messages_move();

@@ -60,8 +60,8 @@ std::vector<SpreadTensor> spread_tensors(const std::vector<Slice>& mine, Communi
         tensor.name = slice.tensor;
         tensor.shape = slice.shape;
       } else {
-        check(tensor.shape == slice.shape, "{} has shape {} on rank {} but {} on rank {}", tensor.name,
-              slice.shape.str(), rank, tensor.shape.str(), tensor.holders[0].rank);
+        check(tensor.shape == slice.shape, "{} has shape {} on rank {} but {} on rank {}", tensor.name, slice.shape,
+              rank, tensor.shape, tensor.holders[0].rank);
       }
       tensor.holders.push_back({rank, std::move(slice)});
     }

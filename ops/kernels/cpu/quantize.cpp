@@ -52,7 +52,7 @@ void CpuKernels::quantize(const Tensor& weight, const QuantizedTensor& to) {
                        const_cast<std::uint8_t*>(codes.codes_of(row)), scales.data<float>() + row * codes.blocks);
       if (!good) finite = false;
     });
-    check(finite, "quantize: the weight {} holds a number that is not finite", from.shape().str());
+    check(finite, "quantize: the weight {} holds a number that is not finite", from.shape());
     if (to.is_double()) quantize_scales(scales, to);
   });
 }

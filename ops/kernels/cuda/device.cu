@@ -100,7 +100,7 @@ void launch_add(const Tensor& x, const Tensor& y, float scale) {
 }  // namespace
 
 void CudaDevice::copy(const Tensor& from, Tensor to) {
-  check(from.shape() == to.shape(), "cannot copy a tensor of shape {} to {}", from.shape().str(), to.shape().str());
+  check(from.shape() == to.shape(), "cannot copy a tensor of shape {} to {}", from.shape(), to.shape());
   if (from.numel() == 0) return;
   if (same_bytes(from, to)) {
     copy_bytes(to.raw(), from.raw(), from.bytes(), stream_of(to));
@@ -129,7 +129,7 @@ void CudaDevice::fill(Tensor x, double value) {
 }
 
 void CudaDevice::add(const Tensor& x, Tensor y, float scale) {
-  check(x.shape() == y.shape(), "cannot add a tensor of shape {} to {}", x.shape().str(), y.shape().str());
+  check(x.shape() == y.shape(), "cannot add a tensor of shape {} to {}", x.shape(), y.shape());
   check(&x.device() == this, "cannot add a tensor on {} to one on {}", x.device().name(), name());
   if (x.numel() == 0) return;
   const bool half = x.dtype() == DType::bf16, half_sum = y.dtype() == DType::bf16;
