@@ -1,22 +1,17 @@
 // The CPU as a device: aligned memory, immediate streams, and element-wise copies over any strides.
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <type_traits>
 
 #include "core/device.hpp"
 #include "core/error.hpp"
+#include "core/host_memory.hpp"
 #include "core/tensor.hpp"
 
 namespace skymm {
 namespace {
 
-constexpr std::size_t page = 4096;
-constexpr std::size_t huge_page = std::size_t{2} << 20;
-constexpr std::size_t mapped_from = std::size_t{1} << 20;  // bytes of a block
-constexpr std::int64_t parallel_from = 1 << 15;            // elements; below, waking threads costs more than it saves
+constexpr std::int64_t parallel_from = 1 << 15;  // elements; below, waking threads costs more than it saves
 
 template <class To, class From>
 To convert(From value) {
@@ -93,22 +88,6 @@ void add_rows(const Tensor& x, const Tensor& y, float scale) {
   });
 }
 
-std::size_t alignment_of(std::size_t bytes) { return bytes >= 2 * huge_page ? huge_page : page; }
-
-// From the system itself, so that release gives it back at once; malloc might keep it. Null where there is none.
-void* map_block(std::size_t bytes) {
-  const std::size_t alignment = alignment_of(bytes), size = (bytes + page - 1) / page * page;
-  const std::size_t room = size + alignment - page;
-  void* const mapped = mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapped == MAP_FAILED) return nullptr;
-  auto* const first = static_cast<char*>(mapped);
-  const std::size_t before = (alignment - reinterpret_cast<std::uintptr_t>(first) % alignment) % alignment;
-  if (before > 0) munmap(first, before);
-  if (room - before > size) munmap(first + before + size, room - before - size);
-  if (alignment == huge_page) madvise(first + before, size, MADV_HUGEPAGE);
-  return first + before;
-}
-
 class CpuDevice final : public Device {
  public:
   CpuDevice() : allocator_(*this), stream_(*this) {}
@@ -116,23 +95,15 @@ class CpuDevice final : public Device {
   DeviceKind kind() const override { return DeviceKind::cpu; }
   std::string name() const override { return "cpu"; }
 
-  void* raw_allocate(std::size_t bytes) override {
-    return bytes >= mapped_from ? map_block(bytes) : std::aligned_alloc(64, (bytes + 63) / 64 * 64);
-  }
-  void raw_release(void* pointer, std::size_t bytes) override {
-    if (bytes >= mapped_from) {
-      munmap(pointer, (bytes + page - 1) / page * page);
-    } else {
-      std::free(pointer);
-    }
-  }
+  void* raw_allocate(std::size_t bytes) override { return memory_.allocate(bytes); }
+  void raw_release(void* pointer, std::size_t bytes) override { memory_.release(pointer, bytes); }
   CachingAllocator& allocator() override { return allocator_; }
 
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<ImmediateStream>(*this); }
   Stream& default_stream() override { return stream_; }
 
   void copy(const Tensor& from, Tensor to) override {
-    check(from.shape() == to.shape(), "cannot copy a tensor of shape {} to {}", from.shape().str(), to.shape().str());
+    check(from.shape() == to.shape(), "cannot copy a tensor of shape {} to {}", from.shape(), to.shape());
     if (from.numel() == 0) return;
     current_stream(*this).enqueue([from, to] {
       visit_dtype(from.dtype(), [&](auto x) {
@@ -155,7 +126,7 @@ class CpuDevice final : public Device {
   }
 
   void add(const Tensor& x, Tensor y, float scale) override {
-    check(x.shape() == y.shape(), "cannot add a tensor of shape {} to {}", x.shape().str(), y.shape().str());
+    check(x.shape() == y.shape(), "cannot add a tensor of shape {} to {}", x.shape(), y.shape());
     check(&x.device() == this, "cannot add a tensor on {} to one on {}", x.device().name(), name());
     if (x.numel() == 0) return;
     const bool half = x.dtype() == DType::bf16, half_sum = y.dtype() == DType::bf16;
@@ -193,6 +164,7 @@ class CpuDevice final : public Device {
   }
 
  private:
+  HostMemory memory_;
   CachingAllocator allocator_;
   ImmediateStream stream_;
 };
