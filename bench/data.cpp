@@ -15,6 +15,7 @@
 #include <memory>
 #include <numeric>
 
+#include "core/host_memory.hpp"
 #include "core/log.hpp"
 #include "core/random.hpp"
 #include "io/crc32c.hpp"
@@ -317,6 +318,7 @@ BENCHMARK(Checksum)->ArgName("xxh64")->Arg(0)->Arg(1);
 
 int main(int argc, char** argv) {
   skymm::set_log_level(skymm::LogLevel::warn);
+  skymm::keep_freed_memory();
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -283,7 +283,11 @@ Loader::Prepared Loader::prepare(const Job& job, std::int32_t position) const {
                  .position = static_cast<std::uint32_t>(position),
                  .picture = static_cast<std::uint32_t>(i)});
       }
-      out.pixels.insert(out.pixels.end(), pixels.begin(), pixels.end());
+      if (out.pixels.empty()) {
+        out.pixels = std::move(pixels);
+      } else {
+        out.pixels.insert(out.pixels.end(), pixels.begin(), pixels.end());
+      }
     } catch (const Error& error) {
       return hole(Skip::bad_image, error.message());
     }
@@ -326,6 +330,9 @@ void Loader::assemble(Job& job) const {
   for (auto& samples : job.prepared) {
     MicroBatch batch;
     batch.sequence_offsets = {0};
+    std::size_t pixels = 0;
+    for (const Prepared& sample : samples) pixels += sample.pixels.size();
+    batch.pixels.reserve(pixels);
     for (Prepared& sample : samples) {
       batch.counts.turns_dropped += sample.turns_dropped;
       if (sample.text.skip == Skip::none) {

@@ -10,7 +10,9 @@
 #include <set>
 #include <sstream>
 
+#include "core/host_memory.hpp"
 #include "core/log.hpp"
+#include "core/signal_stack.hpp"
 #include "launch/config_table.hpp"
 #include "launch/pretrained.hpp"
 #include "launch/stop_request.hpp"
@@ -350,6 +352,9 @@ void check_config(const TrainConfig& config) {
 void apply_process_options(const RunConfig& config) {
   set_log_level(parse_log_level(config.log_level));
   if (config.threads > 0) omp_set_num_threads(config.threads);
+  keep_freed_memory();
+#pragma omp parallel
+  use_signal_stack();  // who asks a rank where its threads are interrupts each
 }
 
 std::vector<Recompute> recompute_modes(const ModelConfig& config) {

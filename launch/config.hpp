@@ -120,7 +120,7 @@ std::string to_ini(const TrainConfig& config);
 // Throws UsageError where options do not go together.
 void check_config(const TrainConfig& config);
 
-// Sets the log level and the number of threads of this process.
+// What holds for this process as a whole: the log level, the number of threads, how it keeps memory and takes signals.
 void apply_process_options(const RunConfig& config);
 
 // model.recompute: one of all stages, or one a stage.
