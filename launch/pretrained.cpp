@@ -153,7 +153,7 @@ void read_parameter(const WeightSource& source, const std::string& name, const W
   std::vector<std::int64_t> shape = entry.shape;
   if (!shape.empty()) shape.front() = place.end - place.begin;
   check(std::ranges::equal(shape, to.shape), "{}: {} has shape {}, the model needs {}", source.path(), name,
-        entry.shape_text(), to.shape.str());
+        entry.shape_text(), to.shape);
   if (to.value.defined()) {
     source.read_into(place.tensor, place.begin, place.end, to.value);
   } else {  // kept in few bits: only this weight is plain for a moment
@@ -268,14 +268,6 @@ void WeightLoader::load(const NamedParameter& entry) const {
   } else {
     initialize(name, *parameter, seed_);
   }
-}
-
-void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const std::vector<std::string>& files,
-                  std::uint64_t seed) {
-  const WeightLoader loader(parts, files, seed);
-  const std::vector<NamedParameter> all = all_parameters(model);
-  loader.check_has(all);
-  for (const NamedParameter& entry : all) loader.load(entry);
 }
 
 }  // namespace skymm

@@ -66,8 +66,4 @@ class WeightLoader {
   std::uint64_t seed_;
 };
 
-// Fills every parameter of `model`, which may be a part of the whole.
-void load_weights(Module& model, const std::vector<PretrainedPart>& parts, const std::vector<std::string>& files,
-                  std::uint64_t seed);
-
 }  // namespace skymm

@@ -1,7 +1,6 @@
 // Ranks save together in the background and agree on whether it went well; and they resume together, or not at all.
 #include <signal.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -14,6 +13,7 @@
 #include "parallel/zero/states.hpp"
 #include "support/mpi_main.hpp"
 #include "support/scattered_weights.hpp"
+#include "support/shared_folder.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
@@ -72,14 +72,8 @@ void expect_same(const std::vector<WholeState>& a, const std::vector<WholeState>
 class Checkpointing : public ::testing::Test {
  protected:
   void SetUp() override {
-    dir_ = broadcast_text(ranks(), fs::temp_directory_path() / fmt::format("skymm_checkpointer_{}", ::getpid()));
     config_.run.dir = dir_;
     config_.data.train = {{"none.h5"}};
-  }
-  void TearDown() override {
-    ranks().barrier();
-    if (ranks().rank() == 0) fs::remove_all(dir_);
-    ranks().barrier();
   }
   std::string folder() const { return checkpoint_folder(dir_); }
   std::string path(std::int64_t step) const { return checkpoint_path(folder(), step); }
@@ -105,7 +99,8 @@ class Checkpointing : public ::testing::Test {
     ranks().barrier();
   }
 
-  std::string dir_;
+  const testing::SharedFolder shared_;
+  const std::string dir_ = shared_.path();
   TrainConfig config_;
 };
 

@@ -1,10 +1,10 @@
 // Ranks that compute by CUDA's kernels: their tensors travel through the host's memory or by NCCL, and what they train
 // is the same.
 #include "parallel/communicator.hpp"
-#include "parallel/gather_text.hpp"
 #include "support/device_training.hpp"
 #include "support/grid_cases.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 
 namespace skymm {
 namespace {
@@ -76,12 +76,9 @@ TEST_F(DeviceTensors, OfTwoDevicesAreRefused) {
 class DeviceGrids : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (ranks().rank() == 0) own_ = std::make_unique<testing::TemporaryFolder>();
-    dir_ = gather_text(ranks(), own_ ? own_->path() : "").front();
     if (ranks().rank() == 0) write_file(dir_ + "/train.ini", to_ini(testing::device_training(dir_)));
     ranks().barrier();
   }
-  void TearDown() override { ranks().barrier(); }
 
   // The run directory.
   std::string train(const testing::GridCase& grid, const std::string& device) {
@@ -100,8 +97,8 @@ class DeviceGrids : public ::testing::Test {
     if (ranks().rank() == 0) testing::expect_same_training(run, reference);
   }
 
-  std::unique_ptr<testing::TemporaryFolder> own_;
-  std::string dir_;
+  const testing::SharedFolder folder_;
+  const std::string dir_ = folder_.path();
 };
 
 TEST_F(DeviceGrids, DataParallelRanksTrainTheSame) { expect_same_as_on_cpu({{ranks().size(), 1}, "1f1b", 1}); }

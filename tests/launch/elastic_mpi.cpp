@@ -1,8 +1,6 @@
 // A run that was saved on one grid goes on, on any other, as if nothing had happened.
 //
 // A few grids by default; SKYMM_ALL_GRIDS=1 in the environment takes all of up to as many ranks, at every ZeRO stage.
-#include <unistd.h>
-
 #include <cstdlib>
 
 #include "core/log.hpp"
@@ -10,6 +8,7 @@
 #include "parallel/gather_text.hpp"
 #include "support/grid_cases.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
 
@@ -39,8 +38,8 @@ std::vector<GridCase> grids_to_resume_on() {
 
 TEST(Elastic, LossesGoOnOnAnyGridAndBitByBitOnTheSame) {
   set_log_level(LogLevel::warn);
-  const std::string dir =
-      broadcast_text(ranks(), std::filesystem::temp_directory_path() / fmt::format("skymm_elastic_{}", ::getpid()));
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
   if (ranks().rank() == 0) {
     TrainConfig config = testing::tiny_training(dir);
     config.train.steps = steps;
@@ -78,8 +77,6 @@ TEST(Elastic, LossesGoOnOnAnyGridAndBitByBitOnTheSame) {
     if (ranks().rank() != 0) continue;
     EXPECT_LE(testing::relative_error(testing::losses_of(dir + "/" + one.name()), expected), 1e-5);
   }
-  ranks().barrier();
-  if (ranks().rank() == 0) std::filesystem::remove_all(dir);
 }
 
 }  // namespace

@@ -6,26 +6,11 @@
 #include "launch/mme_answers.hpp"
 #include "parallel/gather_text.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm::testing {
 namespace {
-
-// A folder of rank 0 that all ranks use; it goes away when rank 0's goes.
-class SharedFolder {
- public:
-  SharedFolder() {
-    if (ranks().rank() == 0) own_ = std::make_unique<TemporaryFolder>();
-    path_ = gather_text(ranks(), own_ ? own_->path() : "").front();
-  }
-  ~SharedFolder() { ranks().barrier(); }
-
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::unique_ptr<TemporaryFolder> own_;
-  std::string path_;
-};
 
 // On rank 0; the others wait.
 void prepare(const SharedFolder& folder) {

@@ -1,10 +1,9 @@
 // Features in place of pixels: the same training on any ranks, and only where they are those of this model and data.
-#include <unistd.h>
-
 #include "core/log.hpp"
 #include "launch/encode_command.hpp"
 #include "launch/features.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
 
@@ -17,12 +16,8 @@ using testing::ranks;
 
 class FeaturesOnRanks : public ::testing::Test {
  protected:
-  // One folder for all ranks, named by rank 0.
   void SetUp() override {
     set_log_level(LogLevel::error);
-    const Tensor pid = Tensor::full({1}, DType::f64, ::getpid());
-    ranks().broadcast(pid, 0);
-    dir_ = std::filesystem::temp_directory_path() / fmt::format("skymm_features_mpi_{:.0f}", pid.item());
     if (ranks().rank() == 0) {
       TrainConfig config = testing::tiny_training(dir_);
       config.data.validation = config.data.train;
@@ -33,10 +28,6 @@ class FeaturesOnRanks : public ::testing::Test {
     }
     ranks().barrier();
     config_ = *parse_config({"--config", dir_ + "/config.ini"});
-  }
-  void TearDown() override {
-    ranks().barrier();
-    if (ranks().rank() == 0) std::filesystem::remove_all(dir_);
   }
 
   std::string features() const { return dir_ + "/train.features.h5"; }
@@ -54,7 +45,8 @@ class FeaturesOnRanks : public ::testing::Test {
     ranks().barrier();
   }
 
-  std::string dir_;
+  const testing::SharedFolder folder_;
+  const std::string dir_ = folder_.path();
   TrainConfig config_;
 };
 

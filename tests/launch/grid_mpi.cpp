@@ -2,8 +2,6 @@
 // and ZeRO stage, against one rank alone.
 //
 // Pairs of settings by default; SKYMM_ALL_GRIDS=1 in the environment runs every combination, as tests/run --full does.
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -13,6 +11,7 @@
 #include "ops/models/cut.hpp"
 #include "support/grid_cases.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
 
@@ -67,12 +66,8 @@ void expect_same(const Trained& trained, const Trained& reference, double larges
 
 class GridTraining : public ::testing::Test {
  protected:
-  // One folder for all ranks, named by rank 0.
   void SetUp() override {
     set_log_level(LogLevel::warn);
-    const Tensor pid = Tensor::full({1}, DType::f64, ::getpid());
-    ranks().broadcast(pid, 0);
-    dir_ = std::filesystem::temp_directory_path() / fmt::format("skymm_grid_mpi_{:.0f}", pid.item());
     if (ranks().rank() == 0) {
       TrainConfig config = testing::tiny_training(dir_);
       config.data.validation = config.data.train;
@@ -88,10 +83,6 @@ class GridTraining : public ::testing::Test {
     ranks().barrier();
     config_ = *parse_config({"--config", dir_ + "/config.ini"});
   }
-  void TearDown() override {
-    ranks().barrier();
-    if (ranks().rank() == 0) std::filesystem::remove_all(dir_);
-  }
 
   void train(Communicator& communicator, const std::string& name, const testing::GridCase& one) {
     TrainConfig config = config_;
@@ -101,7 +92,8 @@ class GridTraining : public ::testing::Test {
     communicator.barrier();
   }
 
-  std::string dir_;
+  const testing::SharedFolder folder_;
+  const std::string dir_ = folder_.path();
   TrainConfig config_;
 };
 

@@ -7,12 +7,14 @@
 #include "io/weights/safetensors.hpp"
 #include "launch/model_loading.hpp"
 #include "parallel/communicator.hpp"
+#include "support/load_weights.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
 namespace {
 
+using testing::load_weights;
 using testing::TemporaryFolder;
 
 // 111 MB in bf16; a tenth of half of it is far more than the system rounds to.
@@ -63,7 +65,7 @@ Loaded load_piece(const MultimodalConfig& config, BlockRange piece, const std::s
   cpu().allocator().trim();
   reset_peak();
   const double before = resident_bytes("VmRSS");
-  load_weights(model, {part}, {}, 1);
+  load_weights(model, {part});
   loaded.needed = resident_bytes("VmHWM") - before;
   return loaded;
 }

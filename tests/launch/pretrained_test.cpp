@@ -10,6 +10,7 @@
 #include "io/weights/safetensors.hpp"
 #include "ops/models/multimodal.hpp"
 #include "support/gguf_writer.hpp"
+#include "support/load_weights.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
@@ -20,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::error_of;
 using ::testing::HasSubstr;
+using testing::load_weights;
 using ::testing::Not;
 using testing::TemporaryFolder;
 using testing::Values;
@@ -68,7 +70,7 @@ TEST(Pretrained, LossAndLoraGradientsAreThoseOfPeft) {
     config.decoder = describe_decoder(golden(name)).config;
     config.lora = {.rank = 2, .alpha = 6};
     Multimodal model(config, DType::f32, cpu());
-    load_weights(model, {bind_decoder(config.decoder, open_weights(golden(name)))}, {}, 1);
+    load_weights(model, {bind_decoder(config.decoder, open_weights(golden(name)))});
     const std::vector<NamedParameter> loras = trainable_parameters(model);
     EXPECT_EQ(loras.size(), 2U * 2 * 7);
     for (const NamedParameter& entry : loras) load(*entry.parameter, theirs->read(name + "." + entry.name));
@@ -94,7 +96,7 @@ TEST(Pretrained, VisionTowersComputeWhatTransformersDoes) {
       void visit(const std::string&, const ParameterVisitor& visitor) override { tower.visit("vision_model", visitor); }
       VisionTransformer& tower;
     } wrapped(tower);
-    load_weights(wrapped, {bind_vision(vision, open_weights(golden(name)))}, {}, 1);
+    load_weights(wrapped, {bind_vision(vision, open_weights(golden(name)))});
     Graph graph(Graph::Mode::inference);
     const Tensor features = tower.forward(graph, expected().read("pixels")).value();
     const std::string theirs = name == "open_clip" ? "clip" : name;
@@ -188,7 +190,7 @@ TEST(Pretrained, FilesComeBeforePretrainedWeightsAndRandomOnes) {
   Multimodal model(config, DType::f32, cpu());
   const PretrainedPart part = bind_decoder(config.decoder, open_weights(golden("llama")));
   write_safetensors(folder.file("a.safetensors"), {{"model.norm.weight", Tensor::full({16}, DType::f32, 3)}});
-  load_weights(model, {part}, {folder.file("a.safetensors")}, 1);
+  load_weights(model, {part}, {folder.file("a.safetensors")});
   for (const NamedParameter& entry : all_parameters(model)) {
     if (entry.name == "model.norm.weight") {
       EXPECT_EQ(testing::values_of(entry.parameter->value), Values(16, 3.0));
@@ -198,9 +200,9 @@ TEST(Pretrained, FilesComeBeforePretrainedWeightsAndRandomOnes) {
       EXPECT_TRUE(entry.parameter->trainable) << entry.name;
     }
   }
-  EXPECT_THAT(error_of([&] { load_weights(model, {}, {}, 1); }), HasSubstr("model.embed_tokens.weight [48, 16]"));
+  EXPECT_THAT(error_of([&] { load_weights(model, {}); }), HasSubstr("model.embed_tokens.weight [48, 16]"));
   write_safetensors(folder.file("a.safetensors"), {{"model.norm.weight", Tensor::full({15}, DType::f32, 3)}});
-  EXPECT_THAT(error_of([&] { load_weights(model, {part}, {folder.file("a.safetensors")}, 1); }),
+  EXPECT_THAT(error_of([&] { load_weights(model, {part}, {folder.file("a.safetensors")}); }),
               HasSubstr("model.norm.weight has shape [15], the model needs [16]"));
 }
 

@@ -12,6 +12,7 @@
 #include "launch/adapter.hpp"
 #include "launch/pretrained.hpp"
 #include "ops/models/multimodal.hpp"
+#include "support/load_weights.hpp"
 
 namespace skymm {
 namespace {
@@ -26,7 +27,7 @@ std::unique_ptr<Multimodal> open_model(const std::string& path, const std::strin
     config.lora = {adapter.rank, static_cast<float>(adapter.alpha), 0, adapter.rank_stabilized, adapter.targets};
   }
   auto model = std::make_unique<Multimodal>(config, DType::f32, cpu());
-  load_weights(*model, {bind_decoder(config.decoder, open_weights(path))}, {}, 1);
+  testing::load_weights(*model, {bind_decoder(config.decoder, open_weights(path))});
   const std::map<std::string, Tensor> trained(adapter.tensors.begin(), adapter.tensors.end());
   for (const NamedParameter& entry : trainable_parameters(*model)) {
     check(trained.contains(entry.name), "the adapter lacks {}", entry.name);

@@ -2,7 +2,6 @@
 // copies of their own.
 #include <malloc.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <csignal>
@@ -18,6 +17,7 @@
 #include "parallel/shared_memory.hpp"
 #include "support/models.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 
 namespace skymm::testing {
 namespace {
@@ -31,16 +31,10 @@ double sum_over_ranks(double value) {
   return x.item();
 }
 
-// A name in the system's folder for temporary files that all ranks know.
-std::string shared_path() {
-  return broadcast_text(
-      ranks(), (std::filesystem::temp_directory_path() / fmt::format("skymm_shared_weights_{}", ::getpid())).string());
-}
-
-// A file of random weights for a model, which goes at the end.
+// A file of random weights for a model.
 class WeightFile {
  public:
-  explicit WeightFile(const MultimodalConfig& config) : path_(shared_path() + ".safetensors") {
+  explicit WeightFile(const MultimodalConfig& config) {
     if (ranks().rank() == 0) {
       Multimodal model(config, DType::bf16, cpu());
       std::vector<PlannedTensor> tensors;
@@ -55,12 +49,6 @@ class WeightFile {
     }
     ranks().barrier();
   }
-  ~WeightFile() {
-    ranks().barrier();
-    if (ranks().rank() == 0) std::filesystem::remove(path_);
-  }
-  WeightFile(const WeightFile&) = delete;
-  WeightFile& operator=(const WeightFile&) = delete;
 
   const std::string& path() const { return path_; }
   std::uint64_t payload() const {
@@ -71,7 +59,8 @@ class WeightFile {
   }
 
  private:
-  std::string path_;
+  const SharedFolder folder_;
+  const std::string path_ = folder_.file("weights.safetensors");
 };
 
 struct Form {

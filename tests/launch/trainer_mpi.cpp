@@ -10,6 +10,7 @@
 #include "io/checkpoint_folder.hpp"
 #include "launch/ranks_report.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
 
@@ -18,15 +19,9 @@ namespace {
 
 using testing::ranks;
 
-// One folder for all ranks, named by rank 0.
-std::string shared_folder() {
-  const Tensor pid = Tensor::full({1}, DType::f64, ::getpid());
-  ranks().broadcast(pid, 0);
-  return std::filesystem::temp_directory_path() / fmt::format("skymm_trainer_mpi_{:.0f}", pid.item());
-}
-
 TEST(TrainerOnRanks, LossesEqualThoseOfOneRankAndRunsRepeat) {
-  const std::string dir = shared_folder();
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
   if (ranks().rank() == 0) {
     TrainConfig alone = testing::tiny_training(dir);
     alone.run.dir = dir + "/alone";
@@ -44,13 +39,13 @@ TEST(TrainerOnRanks, LossesEqualThoseOfOneRankAndRunsRepeat) {
   if (ranks().rank() == 0) {
     EXPECT_LE(testing::relative_error(testing::losses_of(dir + "/several"), testing::losses_of(dir + "/alone")), 1e-5);
     EXPECT_EQ(read_file(dir + "/several/trained.safetensors"), read_file(dir + "/again/trained.safetensors"));
-    std::filesystem::remove_all(dir);
   }
 }
 
 // Four steps on one grid, then two on another.
 TEST(TrainerOnRanks, AnotherGridGoesOnWhereOneStopped) {
-  const std::string dir = shared_folder() + "_resume";
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
   if (ranks().rank() == 0) write_file(dir + "/config.ini", to_ini(testing::tiny_training(dir)));
   ranks().barrier();
   const auto train = [&](const std::string& name, std::int64_t steps, int pipeline, int zero) {
@@ -70,12 +65,12 @@ TEST(TrainerOnRanks, AnotherGridGoesOnWhereOneStopped) {
   if (ranks().rank() == 0) {
     EXPECT_EQ(testing::losses_of(dir + "/pieces").size(), 6U);
     EXPECT_LE(testing::relative_error(testing::losses_of(dir + "/pieces"), testing::losses_of(dir + "/whole")), 1e-5);
-    std::filesystem::remove_all(dir);
   }
 }
 
 TEST(TrainerOnRanks, ASignalToOneStopsAllAtTheSameStep) {
-  const std::string dir = shared_folder() + "_stop";
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
   if (ranks().rank() == 0) write_file(dir + "/config.ini", to_ini(testing::tiny_training(dir)));
   ranks().barrier();
   TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
@@ -96,12 +91,12 @@ TEST(TrainerOnRanks, ASignalToOneStopsAllAtTheSameStep) {
   if (ranks().rank() == 0) {
     EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step,
               static_cast<std::int64_t>(testing::losses_of(config.run.dir).size()));
-    std::filesystem::remove_all(dir);
   }
 }
 
 TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
-  const std::string dir = shared_folder() + "_refused";
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
   if (ranks().rank() == 0) write_file(dir + "/config.ini", to_ini(testing::tiny_training(dir)));
   ranks().barrier();
   const auto error_of = [&](const std::function<void(TrainConfig&)>& change) {
@@ -114,8 +109,6 @@ TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
   EXPECT_THAT(error_of([](TrainConfig& c) { c.parallel.pipeline = 40; }), ::testing::HasSubstr("at most"));
   EXPECT_THAT(error_of([](TrainConfig& c) { c.train.global_batch = c.train.micro_batch = 1; }),
               ::testing::HasSubstr("no sample for each"));
-  ranks().barrier();
-  if (ranks().rank() == 0) std::filesystem::remove_all(dir);
 }
 
 // What Perfetto and chrome://tracing ask of a trace in the Trace Event Format: an array of objects; "M" names a
@@ -160,7 +153,8 @@ void expect_well_formed(const nlohmann::json& events, int processes) {
 }
 
 TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
-  const std::string dir = shared_folder() + "_trace";
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
   if (ranks().rank() == 0) {
     TrainConfig config = testing::tiny_training(dir);
     config.train.steps = 2;
@@ -179,7 +173,6 @@ TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
     for (const char* name : {"step", "forward", "backward", "optimizer"}) {
       EXPECT_EQ(static_cast<int>(processes[name].size()), ranks().size()) << name;
     }
-    std::filesystem::remove_all(dir);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "launch/pretrained.hpp"
 #include "ops/models/multimodal.hpp"
+#include "support/load_weights.hpp"
 
 namespace skymm::testing {
 
@@ -12,7 +13,7 @@ inline Tensor decoder_logits(const std::string& path, const Tensor& tokens, DTyp
   config.decoder = describe_decoder(path).config;
   config.lora.rank = 0;
   Multimodal model(config, dtype, cpu());
-  load_weights(model, {bind_decoder(config.decoder, open_weights(path))}, {}, 1);
+  load_weights(model, {bind_decoder(config.decoder, open_weights(path))});
   model.freeze();
   Batch batch;
   batch.tokens = tokens;
