@@ -6,18 +6,34 @@
 #include "core/log.hpp"
 #include "io/checkpoint_folder.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/gather_text.hpp"
 
 namespace skymm {
 namespace {
 
-void load_newest_checkpoint(Module& model, const std::string& dir) {
-  const std::optional<CheckpointFile> found = newest_checkpoint(checkpoint_folder(dir));
-  check(found.has_value(), "the run in {} has neither trained.safetensors nor a checkpoint yet", dir);
+// trained.safetensors, or the newest checkpoint of a run that goes on, as rank 0 finds it: the next one may come before
+// another rank looks.
+std::string trained_weights(const std::string& dir, Communicator& ranks) {
+  std::string path;
+  if (ranks.rank() == 0) {
+    path = dir + "/trained.safetensors";
+    if (!std::filesystem::exists(path)) {
+      const std::optional<CheckpointFile> newest = newest_checkpoint(checkpoint_folder(dir));
+      path = newest ? newest->path() : "";
+    }
+  }
+  path = broadcast_text(ranks, path);
+  check(!path.empty(), "the run in {} has neither trained.safetensors nor a checkpoint yet", dir);
+  return path;
+}
+
+void load_checkpoint(Module& model, const std::string& path) {
+  const CheckpointFile file(path);
   for (const NamedParameter& entry : trainable_parameters(model)) {
-    const std::vector<float> value = found->read_whole(found->find(entry.name), 0);
+    const std::vector<float> value = file.read_whole(file.find(entry.name), 0);
     entry.parameter->value.copy_from(Tensor::from(value, entry.parameter->shape));
   }
-  log::info("the run goes on: its weights after step {} are taken from {}", found->info().step, found->path());
+  log::info("the run goes on: its weights after step {} are taken from {}", file.info().step, path);
 }
 
 }  // namespace
@@ -28,16 +44,17 @@ Run open_run(const std::string& dir, const std::string& device) {
 }
 
 Run open_run(const std::string& dir, Communicator& replicas, const std::string& device) {
-  const std::string config = dir + "/config.ini", trained = dir + "/trained.safetensors";
+  const std::string config = dir + "/config.ini";
   check(std::filesystem::exists(config), "{} is no run directory: it has no config.ini; skymm train makes one", dir);
-  const bool finished = std::filesystem::exists(trained);
+  const std::string trained = trained_weights(dir, replicas);
+  const bool finished = trained.ends_with(".safetensors");
   Run run;
   std::vector<std::string> options{"--config", config};
   if (!device.empty()) options.insert(options.end(), {"--device", device});
   run.config = *parse_config(options);
   if (finished) run.config.model.weights.push_back(trained);
   run.assembly = assemble(run.config, replicas);
-  if (!finished) load_newest_checkpoint(*run.assembly.model, dir);
+  if (!finished) load_checkpoint(*run.assembly.model, trained);
   return run;
 }
 

@@ -4,9 +4,11 @@
 #include "io/base64.hpp"
 #include "launch/eval_command.hpp"
 #include "launch/mme_answers.hpp"
+#include "launch/run.hpp"
 #include "parallel/gather_text.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
+#include "support/support.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm::testing {
@@ -47,6 +49,22 @@ TEST(EvalCommand, RanksGiveTheAnswersOfOne) {
       ASSERT_EQ(shared[t].size(), mine[t].size());
       for (std::size_t q = 0; q < mine[t].size(); ++q) EXPECT_EQ(shared[t][q].response, mine[t][q].response);
     }
+  }
+}
+
+// What a run that goes on has newest may change from one rank's look to the next's; here the others find nothing.
+TEST(OpenRun, TakesTheWeightsThatRank0Finds) {
+  const SharedFolder folder;
+  prepare(folder);
+  if (ranks().rank() == 0) {
+    std::filesystem::create_directories(folder.file("untrained"));
+    std::filesystem::copy(folder.file("run/config.ini"), folder.file("untrained"));
+  }
+  ranks().barrier();
+  const skymm::Run run = open_run(folder.file(ranks().rank() == 0 ? "run" : "untrained"), ranks());
+  const SafetensorsReader trained(folder.file("run/trained.safetensors"));
+  for (const NamedParameter& entry : trainable_parameters(*run.assembly.model)) {
+    EXPECT_EQ(values_of(entry.parameter->value), values_of(trained.read(entry.name))) << entry.name;
   }
 }
 
