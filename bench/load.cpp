@@ -128,6 +128,7 @@ double page_cache_rate(const std::string& path, Communicator& world) {
 }
 
 int run(const Options& options) {
+  check(options.at("share") == "1" || options.at("share") == "0", "--share takes 1 or 0, not {}", options.at("share"));
   const std::unique_ptr<Communicator> ranks = world();
   MultimodalConfig config;
   config.decoder = decoder_preset(options.at("decoder"));
