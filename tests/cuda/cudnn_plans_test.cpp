@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/kernels/cuda/nvidia/cudnn/graphs.hpp"
+#include "ops/kernels/cuda/nvidia/cudnn/plan.hpp"
 
 namespace skymm::testing {
 namespace {

@@ -8,6 +8,7 @@
 #include "core/log.hpp"
 #include "ops/kernels/cuda/cudnn.hpp"
 #include "ops/kernels/cuda/nvidia/cudnn/graphs.hpp"
+#include "ops/kernels/cuda/nvidia/cudnn/plan.hpp"
 
 namespace skymm::cuda {
 namespace {
@@ -58,8 +59,8 @@ class Plans {
       declined(fmt::format("{} of more than {} shapes", name_, most_plans));
       return nullptr;
     }
-    auto [graph, memory] = graph_of(problem);
-    std::unique_ptr<Plan> plan = Plan::find(std::move(graph), {.handle = handle});
+    const auto [graph, memory] = graph_of(problem);
+    std::unique_ptr<Plan> plan = Plan::find(graph, {.handle = handle});
     if (plan == nullptr) {
       declined(fmt::format("{} of some shapes, for which it has no engine", name_));
     } else if (plan->workspace_bytes() > most_workspace) {
