@@ -20,6 +20,7 @@ constexpr std::size_t most_plans = 64;  // of a kind: finding one takes a second
 constexpr std::int64_t most_workspace = std::int64_t{256} << 20;
 
 CudnnUses used;
+std::mutex mutex;  // of all that is static below, and of the handle from the choice of its stream to the end of a call
 
 cudnnHandle_t handle_on(Stream& stream) {
   static const cudnnHandle_t handle = [] {
@@ -37,8 +38,6 @@ bool declined(const std::string& reason) {
   if (said.insert(reason).second) log::info("cuDNN is not used for {}: skymm's own kernel is", reason);
   return false;
 }
-
-std::mutex mutex;  // of all below, and of the handle from the choice of its stream to the end of the call
 
 // The plans of a kind of problem that were found, or that there are not.
 template <class Problem, class Memory>
