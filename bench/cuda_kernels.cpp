@@ -1,4 +1,5 @@
-// CUDA's matrix kernels on a GPU: products by hand and by cuBLASLt, products with weights in few bits, attention.
+// CUDA's matrix kernels on a GPU: products by hand and by cuBLASLt, products with weights in few bits, attention; where
+// the build has cuDNN, attention over pictures and patch embedding by that too.
 // Prints a line of JSON a case: milliseconds, TFLOP/s, and GB/s of what must be moved at least. Code 77: no such
 // device.
 //
@@ -16,6 +17,7 @@
 
 #include "core/error.hpp"
 #include "core/random.hpp"
+#include "ops/kernels/cuda/cudnn.hpp"
 #include "ops/kernels/cuda/multiply.hpp"
 #include "ops/kernels/cuda/quantized.hpp"
 
@@ -28,6 +30,23 @@ Tensor normal(const Shape& shape, DType dtype, Device& device) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = i < 4099 ? random.normal() : values[i - 4099];
   return Tensor::from(values, shape, device).to(dtype);
 }
+
+// Where the build has cuDNN, it computes what it can.
+class CudnnScope {
+ public:
+  explicit CudnnScope(const Device& device) : device_(device) {
+    try {
+      use_cudnn({"attention", "patch_embedding"}, device);
+    } catch (const Error&) {  // there is none: what is asked of it below answers false
+    }
+  }
+  ~CudnnScope() { use_cudnn({}, device_); }
+  CudnnScope(const CudnnScope&) = delete;
+  CudnnScope& operator=(const CudnnScope&) = delete;
+
+ private:
+  const Device& device_;
+};
 
 class Bench {
  public:
@@ -42,7 +61,9 @@ class Bench {
                                                                        {"nf4-double", {QuantizedFormat::nf4, true}}}) {
       quantized(name, how);
     }
-    for (const std::int64_t head : {64, 128}) attention(head);
+    for (const std::int64_t head : {64, 128}) attention(head, tokens_, true);
+    attention(64, std::min<std::int64_t>(tokens_, 256), false);
+    patch_embedding();
   }
 
  private:
@@ -116,22 +137,53 @@ class Bench {
     }
   }
 
-  void attention(std::int64_t head) const {
-    const std::int64_t heads = std::max<std::int64_t>(1, width_ / head);
-    const auto make = [&] { return normal({tokens_, heads, head}, DType::bf16, device_); };
+  // Of all tokens, in sequences of `length`.
+  void attention(std::int64_t head, std::int64_t length, bool causal) const {
+    const std::int64_t heads = std::max<std::int64_t>(1, width_ / head), sequences = tokens_ / length;
+    const std::int64_t tokens = sequences * length;
+    const auto make = [&] { return normal({tokens, heads, head}, DType::bf16, device_); };
     const Tensor q = make(), k = make(), v = make(), dout = make(), out = q.empty_like(), dq = q.empty_like(),
                  dk = q.empty_like(), dv = q.empty_like();
-    const Tensor logsumexp = Tensor::empty({tokens_, heads}, DType::f32, device_);
-    const Tensor offsets = Tensor::from(std::vector{0, static_cast<std::int32_t>(tokens_)}, {2}, device_);
-    const AttentionShape shape{offsets, offsets, tokens_, tokens_, true, 1 / std::sqrt(static_cast<float>(head))};
-    const double seen = static_cast<double>(tokens_) * static_cast<double>(tokens_ + 1) / 2;
+    const Tensor logsumexp = Tensor::empty({tokens, heads}, DType::f32, device_);
+    std::vector<std::int32_t> ends;
+    for (std::int64_t i = 0; i <= sequences; ++i) ends.push_back(static_cast<std::int32_t>(i * length));
+    const Tensor offsets = Tensor::from(ends, {sequences + 1}, device_);
+    const AttentionShape shape{offsets, offsets, length, length, causal, 1 / std::sqrt(static_cast<float>(head))};
+    const double seen = static_cast<double>(tokens) * static_cast<double>(causal ? (length + 1) / 2.0 : length);
     const double product = 2 * seen * static_cast<double>(heads * head), bytes = static_cast<double>(q.bytes());
     Kernels& primitives = kernels(q);
-    const std::string name = fmt::format("attention/{}/causal, width {}", "{}", head);
-    report(fmt::format(fmt::runtime(name), "forward"), 2 * product, 4 * bytes,
-           [&] { primitives.attention(q, k, v, shape, out, logsumexp); });
-    report(fmt::format(fmt::runtime(name), "backward"), 5 * product, 8 * bytes,
-           [&] { primitives.attention_gradient(dout, q, k, v, out, logsumexp, shape, dq, dk, dv); });
+    const std::string kind = causal ? "causal" : fmt::format("full, sequences of {}", length);
+    const auto forward = [&](const std::string& by) {
+      report(fmt::format("attention/forward/{}, width {}{}", kind, head, by), 2 * product, 4 * bytes,
+             [&] { primitives.attention(q, k, v, shape, out, logsumexp); });
+    };
+    const auto backward = [&](const std::string& by) {
+      report(fmt::format("attention/backward/{}, width {}{}", kind, head, by), 5 * product, 8 * bytes,
+             [&] { primitives.attention_gradient(dout, q, k, v, out, logsumexp, shape, dq, dk, dv); });
+    };
+    forward("");
+    backward("");
+    const CudnnScope cudnn(device_);
+    if (cuda::attention_by_cudnn(q, k, v, shape, out, logsumexp)) forward("/cudnn");
+    if (cuda::attention_gradient_by_cudnn(dout, q, k, v, out, logsumexp, shape, dq, dk, dv)) backward("/cudnn");
+  }
+
+  void patch_embedding() const {
+    constexpr std::int64_t side = 224, patch = 14, out = 1024;
+    const std::int64_t patches = (side / patch) * (side / patch), images = std::max<std::int64_t>(1, tokens_ / patches);
+    const Tensor pixels = normal({images, 3, side, side}, DType::bf16, device_);
+    const Tensor weight = normal({out, 3 * patch * patch}, DType::bf16, device_);
+    const Tensor y = Tensor::empty({images * patches, out}, DType::bf16, device_);
+    Kernels& primitives = kernels(y);
+    const LinearWeightPtr w = primitives.make_linear_weight(weight, Packing::none);
+    const double flops = 2.0 * static_cast<double>(y.numel() * weight.dim(1));
+    const auto measure = [&](const std::string& by) {
+      report("patch_embedding" + by, flops, static_cast<double>(pixels.bytes() + weight.bytes() + y.bytes()),
+             [&] { primitives.patch_embedding(pixels, patch, *w, {}, y); });
+    };
+    measure("");
+    const CudnnScope cudnn(device_);
+    if (cuda::patch_embedding_by_cudnn(pixels, patch, weight, {}, y)) measure("/cudnn");
   }
 
   Device& device_;

@@ -213,6 +213,28 @@ void check_save_before_end(const TrainConfig& config) {
   }
 }
 
+// What would be accepted and never be done.
+void check_cudnn(const TrainConfig& config) {
+  const auto& kinds = config.run.cudnn;
+  if (kinds.empty()) return;
+  need(config.run.device == "cuda",
+       fmt::format("run.cudnn {} is for GPUs, and run.device is {}; set run.device cuda, or run.cudnn none",
+                   fmt::join(kinds, ","), config.run.device));
+  need(config.model.dtype == "bf16",
+       fmt::format("run.cudnn computes in bf16, and model.dtype is {}; leave run.cudnn none", config.model.dtype));
+  if (!contains(kinds, "patch_embedding")) return;
+  need(config.model.vision != "none" && !config.data.features,
+       "run.cudnn patch_embedding: no vision model sees pixels here (model.vision none, or data.features); leave it "
+       "out");
+  need(!contains(config.model.train, "vision"),
+       "run.cudnn patch_embedding is for a frozen vision model, and model.train has vision; leave one of them out");
+  const std::string& format = config.model.frozen_format;
+  need(
+      format != "int8" && format != "nf4",
+      fmt::format("run.cudnn patch_embedding takes plain weights, and model.frozen_format is {}; leave one of them out",
+                  format));
+}
+
 // What can be said without the model and the number of ranks; launch/layout.hpp says the rest.
 void check_parallel(const TrainConfig& config) {
   const ParallelConfig& p = config.parallel;
@@ -309,6 +331,7 @@ void check_config(const TrainConfig& config) {
   need(run.resume == "auto" || run.resume == "none" || std::filesystem::exists(run.resume),
        fmt::format("run.resume: there is no checkpoint {}; use auto, none or a file", run.resume));
   check_save_before_end(config);
+  check_cudnn(config);
   need(data.quarantine.empty() || std::filesystem::is_regular_file(data.quarantine),
        fmt::format("data.quarantine: there is no file {}", data.quarantine));
   check_parallel(config);
@@ -364,7 +387,11 @@ std::vector<Recompute> recompute_modes(const ModelConfig& config) {
   return modes;
 }
 
-Device& device_of(const RunConfig& config) { return open_device(config.device, read_job().local_rank); }
+Device& device_of(const RunConfig& config) {
+  Device& device = open_device(config.device, read_job().local_rank);
+  use_cudnn(config.cudnn, device);
+  return device;
+}
 
 OptimizerOptions optimizer_options(const TrainConfig& config) {
   const TrainingConfig& t = config.train;

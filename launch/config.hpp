@@ -30,6 +30,7 @@ struct RunConfig {
   std::uint64_t seed = 1;
   int threads = 0;                       // 0: as OMP_NUM_THREADS says, else all cores
   std::string device = "cpu";            // as open_device (ops/kernels) names them
+  std::vector<std::string> cudnn;        // what use_cudnn (ops/kernels) is asked for
   std::string resume = "auto";           // auto, none, or a checkpoint
   std::string save_before_end = "auto";  // auto, none, or minutes
   std::string log_level = "info";
@@ -125,8 +126,8 @@ void apply_process_options(const RunConfig& config);
 
 // model.recompute: one of all stages, or one a stage.
 std::vector<Recompute> recompute_modes(const ModelConfig& config);
-// The device of run.device; of a host's GPUs, each of its ranks has its own. Throws Error where this build or this
-// machine has none.
+// The device of run.device; of a host's GPUs, each of its ranks has its own. cuDNN computes there what run.cudnn says.
+// Throws Error where this build or this machine has none.
 Device& device_of(const RunConfig& config);
 
 OptimizerOptions optimizer_options(const TrainConfig& config);

@@ -49,6 +49,16 @@ const std::vector<Option>& config_options() {
        [] {
          return Names{"cpu", "cuda", "emulated-cuda"};
        }},
+      {"run.cudnn",
+       "WHAT[,...]",
+       "what cuDNN computes on run.device cuda, in bf16 and where it has an engine for the shapes, in place of skymm's "
+       "own kernels: attention, of sequences of one length, as in the vision model and the resampler; patch_embedding, "
+       "of a frozen vision model",
+       [](C& c) -> Field { return &c.run.cudnn; },
+       {},
+       [] {
+         return Names{"attention", "patch_embedding"};
+       }},
       {"run.resume", "auto|none|FILE",
        "auto: go on from the newest whole checkpoint of the run directory, if there is "
        "one; none: start anew; or the checkpoint to start from",

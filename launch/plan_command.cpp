@@ -170,6 +170,8 @@ int plan_recipe(const Arguments& given) {
   const int ranks_per_node = given.get("ranks-per-node", parse_small, 1);
   if (on_cpu && config.run.share_frozen == "auto") input.ranks_per_node = ranks_per_node;
   input.shard_frozen = config.parallel.shard_frozen;
+  const std::string& transport = config.parallel.transport;
+  input.by_nccl = transport == "nccl" || (transport == "auto" && config.run.device == "cuda");
   input.order = config.parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
   input.memory = given.get("memory", parse_size, 0.0);
   input.bandwidth = 1e9 * given.get("bandwidth", parse_speed, 10.0);

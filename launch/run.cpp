@@ -51,6 +51,7 @@ Run open_run(const std::string& dir, Communicator& replicas, const std::string& 
   Run run;
   std::vector<std::string> options{"--config", config};
   if (!device.empty()) options.insert(options.end(), {"--device", device});
+  if (!device.empty() && device != "cuda") options.insert(options.end(), {"--run.cudnn", "none"});
   run.config = *parse_config(options);
   if (finished) run.config.model.weights.push_back(trained);
   run.assembly = assemble(run.config, replicas);

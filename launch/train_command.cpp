@@ -49,6 +49,7 @@ int train_command(const std::vector<std::string>& arguments) {
     append_start(config->run.dir, this_start(ranks->size()));
   }
   log::info("{}; on {}; config in {}/config.ini", describe(job), device.name(), config->run.dir);
+  if (!config->run.cudnn.empty()) log::info("cuDNN computes {}", fmt::join(config->run.cudnn, " and "));
   if (device.is_emulated()) log::warn("CUDA's kernels run emulated on the CPU, to test them: this is very slow");
   RunEnd end = RunEnd::done;
   if (config->train.objective == "lvm") {

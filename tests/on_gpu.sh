@@ -57,18 +57,22 @@ claim "no kernel spills, and registers are the table's (tests/cuda/resources)" r
 
 # ---- the table of cases --------------------------------------------------------------------------------------------
 
-rows=$(ctest --test-dir "$build" -N -R '/cuda$' | sed -n 's/^ *Test *#[0-9]*: //p')
+rows=$(ctest --test-dir "$build" -N -R '/cuda$' -E cudnn | sed -n 's/^ *Test *#[0-9]*: //p')
 run_rows() {  # REGEX OPTION...
   local said code=0
   said=$(ctest --test-dir "$build" -R "$@" --output-on-failure --no-tests=error) || code=1
   echo "$said"
-  [[ $said != *"***Skipped"* ]] || { echo "the device did not open"; return 77; }
+  [[ $said != *"***Skipped"* ]] || { echo "the device did not open, or the build lacks what the row tests"; return 77; }
   return $code
 }
 [[ -n $rows ]] || failed "the table of cases exists" "$logs/build.log"
 for row in $rows; do claim "PTX, SASS and rounding: $row" "${row//\//_}" run_rows "^$row\$"; done
 claim "streams and weak memory: all cases ten times, four at once on one GPU" repeated \
-  run_rows "/cuda\$" --repeat until-fail:10 -j 4
+  run_rows "/cuda\$" -E cudnn --repeat until-fail:10 -j 4
+
+for row in $(ctest --test-dir "$build" -N -R 'cudnn_test/cuda$|/cudnn$' | sed -n 's/^ *Test *#[0-9]*: //p'); do
+  claim "cuDNN against double precision: $row" "${row//\//_}" run_rows "^$row\$"
+done
 
 for row in $(ctest --test-dir "$build" -N -R '/nccl_gpus/2_ranks$' | sed -n 's/^ *Test *#[0-9]*: //p'); do
   if ((gpu_count < 2)); then not_run "NCCL: $row" "this machine has one GPU"
@@ -116,10 +120,11 @@ tiny_on() {  # RANKS DEVICE [TRANSPORT]: follows the CPU's losses
   train "$1" "$dir" --config "$tiny/config.ini" --run.device "$2" --parallel.transport "$transport" || return 1
   [[ $2 == cpu ]] || follows "$dir" "$tiny/cpu-1-auto" 1e-3
 }
-nano_on() {  # RANKS: follows the run of one rank
-  train "$1" "$build/nano-$1" --config launch/recipes/nano-stage1.ini --run.device cuda --train.steps 100 \
+nano_on() {  # RANKS [CUDNN]: follows the run of one rank without cuDNN
+  local dir=$build/nano-$1${2:+-cudnn}
+  train "$1" "$dir" --config launch/recipes/nano-stage1.ini --run.device cuda --run.cudnn "${2:-none}" --train.steps 100 \
     --data.train "$data/canvases.h5:0.9, $data/stage1.h5:0.1" --data.validation "$data/validation.h5" || return 1
-  follows "$build/nano-$1" "$build/nano-1" 0.02
+  follows "$dir" "$build/nano-1" 0.02
 }
 rm -rf "$tiny"
 "$build/tests/write_tiny_training" "$tiny" > "$logs/tiny.log" 2>&1
@@ -139,13 +144,18 @@ for ranks in 1 2; do
   elif ((gpu_count < ranks)); then not_run "$what" "this machine has one GPU"
   else claim "$what" "nano_$ranks" nano_on "$ranks"; fi
 done
-not_run "cuDNN" "skymm does not use it"
+what="nano learns with cuDNN's attention and patch embedding as it does without"
+if [[ ! -e $data/canvases.h5 ]]; then not_run "$what" "there is no data set in $data; launch/quickstart makes it"
+elif grep -q '^CUDNN_LIBRARY:.*NOTFOUND' "$build/CMakeCache.txt"; then not_run "$what" "cuDNN is not installed"
+else claim "$what" nano_cudnn nano_on 1 attention,patch_embedding; fi
 
 # ---- speed ---------------------------------------------------------------------------------------------------------
 
 if "$build/bench/bench_cuda_kernels" > "$logs/bench.jsonl" 2> "$logs/bench.log"; then
   if grep -q '/cublaslt' "$logs/bench.jsonl"; then proven "cuBLASLt has an algorithm for large products"
   else failed "cuBLASLt has an algorithm for large products" "$logs/bench.jsonl"; fi
+  if grep -q '/cudnn' "$logs/bench.jsonl"; then grep '^{"case": "\(attention/.*full\|patch\)' "$logs/bench.jsonl"
+  else not_run "speed beside cuDNN" "this build has none"; fi
   tests/cuda/floors --measured "$logs/bench.jsonl" --gpu "$name" || failures=1
 else
   failed "the kernels can be measured" "$logs/bench.log"

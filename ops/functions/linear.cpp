@@ -241,6 +241,23 @@ Variable linear(const Variable& x, const LinearMaps& maps, Activation kind) {
   return apart ? activation(out, kind) : out;
 }
 
+Variable patch_embedding(const Variable& pixels, std::int64_t patch, const LinearMaps& maps) {
+  const Tensor& in = pixels.value();
+  check(in.rank() == 4 && !pixels.needs_gradient(),
+        "patch_embedding: pixels must be [images, channels, height, width]; "
+        "no gradient passes to them");
+  Graph& graph = pixels.graph();
+  const std::int64_t rows = in.dim(0) * (in.dim(2) / patch) * (in.dim(3) / patch);
+  if (maps.loras.empty() && !graph.needs_node(std::span(&pixels, 1), parameters_of(maps))) {
+    const Tensor y = Tensor::empty({rows, maps.weight->out}, in.dtype(), in.device());
+    kernels(in).patch_embedding(in, patch, *maps.weight, maps.bias, y);
+    return graph.constant(y);
+  }
+  const Tensor patches = Tensor::empty({rows, maps.weight->in}, in.dtype(), in.device());
+  kernels(in).extract_patches(in, patch, patches);
+  return linear(graph.constant(patches), maps);
+}
+
 Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps) {
   const Tensor x = SavedInput::swiglu_of(gate_up.value());
   check(x.dim(1) == maps.weight->in, "swiglu_linear: the input has shape {}, its rows should be {} wide",

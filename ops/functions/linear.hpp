@@ -40,6 +40,10 @@ struct LinearMaps {
 // x: [T, in] -> [T, sum of outs].
 Variable linear(const Variable& x, const LinearMaps& maps, Activation activation = Activation::none);
 
+// linear() of the patches of pixels [images, channels, height, width], without activation: [images * patches, sum of
+// outs]. The patches are kept only where a weight trains.
+Variable patch_embedding(const Variable& pixels, std::int64_t patch, const LinearMaps& maps);
+
 // linear(swiglu(gate_up), maps), but what is kept for the gradient is gate_up alone: the product silu(gate) * up is
 // made again, which costs less than its memory.
 Variable swiglu_linear(const Variable& gate_up, const LinearMaps& maps);

@@ -235,6 +235,19 @@ void check_extract_patches(const Tensor& pixels, std::int64_t patch, const Tenso
   arguments.shaped("y", y, {count, pixels.dim(1) * patch * patch}, pixels.dtype());
 }
 
+void check_patch_embedding(const Tensor& pixels, std::int64_t patch, const LinearWeight& w, const Tensor& bias,
+                           const Tensor& y) {
+  const Arguments arguments("patch_embedding");
+  arguments.pixels("pixels", pixels);
+  arguments.that(patch > 0 && pixels.dim(2) % patch == 0 && pixels.dim(3) % patch == 0, "pixels",
+                 "have sides that are multiples of the patch");
+  arguments.that(w.in == pixels.dim(1) * patch * patch && w.compute_dtype == pixels.dtype(), "pixels",
+                 "be as the weight's rows are");
+  const std::int64_t count = pixels.dim(0) * (pixels.dim(2) / patch) * (pixels.dim(3) / patch);
+  arguments.shaped("y", y, {count, w.out}, pixels.dtype());
+  if (bias.defined()) arguments.that(bias.shape() == Shape({w.out}), "bias", "have an element a column of y");
+}
+
 void check_sum(const Tensor& x, const Tensor& out) {
   const Arguments arguments("sum");
   arguments.floating("x", x);

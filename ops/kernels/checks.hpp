@@ -40,6 +40,8 @@ void check_gather_rows(const Tensor& x, const Tensor& rows, const Tensor& y);
 void check_scatter_rows(const Tensor& x, const Tensor& rows, const Tensor& y);
 void check_scatter_add_rows(const Tensor& x, const Tensor& rows, const Tensor& y);
 void check_extract_patches(const Tensor& pixels, std::int64_t patch, const Tensor& y);
+void check_patch_embedding(const Tensor& pixels, std::int64_t patch, const LinearWeight& w, const Tensor& bias,
+                           const Tensor& y);
 void check_sum(const Tensor& x, const Tensor& out);
 void check_sum_of_squares(const Tensor& x, const Tensor& out);
 void check_count_non_finite(const Tensor& x, const Tensor& count);

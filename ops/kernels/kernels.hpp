@@ -19,6 +19,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -166,8 +167,11 @@ class Kernels {
   virtual void scatter_rows(const Tensor& x, const Tensor& rows, Tensor y) = 0;
   // y[rows[i]] += x[i], y f32, in ascending i: the gradient of an embedding.
   virtual void scatter_add_rows(const Tensor& x, const Tensor& rows, Tensor y) = 0;
-  // y [B (H/p) (W/p), C p p] <- pixels [B, C, H, W]: patch embedding is this, then linear.
+  // y [B (H/p) (W/p), C p p] <- pixels [B, C, H, W]
   virtual void extract_patches(const Tensor& pixels, std::int64_t patch, Tensor y) = 0;
+  // y [B (H/p) (W/p), out] = linear(extract_patches(pixels)); a backend may do both at once.
+  virtual void patch_embedding(const Tensor& pixels, std::int64_t patch, const LinearWeight& w, const Tensor& bias,
+                               Tensor y);
 
   // ---- loss ------------------------------------------------------------------------------------------------------
   // losses f32 [T] = logsumexp - logits[label], 0 where label < 0; labels i32 [T]; logits [T, V]; logsumexp f32 [T].
@@ -198,6 +202,11 @@ inline Kernels& kernels(const Tensor& x) { return kernels(x.device()); }
 // The device of a name: "cpu"; "cuda", the GPU number `local_rank` of this machine (counted round where there are
 // fewer); "emulated-cuda", CUDA's kernels run on the CPU. Throws Error where this build or machine has no such device.
 Device& open_device(std::string_view name, int local_rank = 0);
+
+// Lets cuDNN compute these kinds of primitives on `device`, where it has an engine for the shapes, and skymm's own
+// kernels all others: "attention" (with its gradient), "patch_embedding"; none: it computes nothing. Throws Error where
+// the device is no GPU, or this build or machine has no cuDNN. Call before any kernel runs.
+void use_cudnn(const std::vector<std::string>& kinds, const Device& device);
 
 // Caps the CPU's instruction set, for tests and for comparison: "avx512", "avx2" or "sse4". Call before any kernel
 // runs.

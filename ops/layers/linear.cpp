@@ -52,6 +52,10 @@ Variable Linear::forward(const Variable& x, const Context& context, Activation a
   return linear(x, maps(context), activation);
 }
 
+Variable Linear::forward_patches(const Variable& pixels, std::int64_t patch, const Context& context) {
+  return patch_embedding(pixels, patch, maps(context));
+}
+
 Variable Linear::forward_swiglu(const Variable& gate_up, const Context& context) {
   return swiglu_linear(gate_up, maps(context));
 }

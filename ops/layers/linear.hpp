@@ -33,6 +33,8 @@ class Linear final : public Module {
 
   // x [T, in] -> [T, sum of outs], the parts side by side.
   Variable forward(const Variable& x, const Context& context, Activation activation = Activation::none);
+  // Of the patches of pixels [images, channels, height, width]: [images * patches, sum of outs].
+  Variable forward_patches(const Variable& pixels, std::int64_t patch, const Context& context);
   // forward(swiglu(gate_up)), keeping less for the gradient.
   Variable forward_swiglu(const Variable& gate_up, const Context& context);
   // residual + forward(x); may consume `residual` (see add_linear).

@@ -36,10 +36,7 @@ Variable VisionEmbeddings::forward(const Variable& input) {
         "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape());
   Graph& graph = input.graph();
   const std::int64_t images = pixels.dim(0), patches = config_.patches(), tokens = config_.tokens();
-  const Tensor columns =
-      Tensor::empty({images * patches, 3 * config_.patch * config_.patch}, pixels.dtype(), pixels.device());
-  kernels(pixels).extract_patches(pixels, config_.patch, columns);
-  Variable x = patch_embedding_.forward(graph.constant(columns), {});
+  Variable x = patch_embedding_.forward_patches(input, config_.patch, {});
   if (config_.class_token) {
     x = spread_rows(x, rows_of(images, tokens, 1, patches, pixels.device()), images * tokens);
     const Tensor first = rows_of(images, tokens, 0, 1, pixels.device());

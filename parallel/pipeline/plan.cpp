@@ -109,7 +109,7 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
   const DType dtype = input.form.dtype;
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
     return rank_memory(costs.of(stage), pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing,
-                       input.shard_frozen);
+                       input.shard_frozen, input.by_nccl);
   };
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
@@ -162,7 +162,7 @@ const RankMemory& Plan::largest() const {
 
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
                        const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing,
-                       bool shard_frozen) {
+                       bool shard_frozen, bool by_nccl) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
   std::int64_t tables = 0;
@@ -174,7 +174,9 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
     sum.largest_layer = std::max(sum.largest_layer, chunk.largest_layer);
     if (chunk.tied > 0 && ++tables == 2) share_table(sum, chunk);
   }
-  const ZeroMemory zero = zero_memory({.stage = zero_stage}, zero_sizes(chunks, schedule, stage, data, dtype));
+  ZeroSizes sizes = zero_sizes(chunks, schedule, stage, data, dtype);
+  sizes.by_nccl = by_nccl;
+  const ZeroMemory zero = zero_memory({.stage = zero_stage}, sizes);
   const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
   ZeroMemory shards;
   if (shard_frozen && data > 1) {

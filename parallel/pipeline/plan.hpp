@@ -22,6 +22,7 @@ struct PlanInput {
   bool uneven = false;        // whether ranks may have micro-batches of fewer samples than others
   int ranks_per_node = 1;     // that share frozen weights where they hold the same
   bool shard_frozen = false;  // data-parallel ranks share out the decoder's frozen layers
+  bool by_nccl = false;       // ranks exchange tensors of GPUs by NCCL
   GridOrder order = GridOrder::pipeline_inside;
   std::vector<std::string> cuts;  // blocks where pieces begin (cut_at), for grids with as many; none: balanced
   // Of each stage, for grids with as many, or one of all; none: as the model's config says.
@@ -57,13 +58,13 @@ struct Plan {
 //   activations    what the schedule keeps alive, the outputs that wait for their gradient, and the work at hand
 //   gradients      f32 of what trains
 //   optimizer      f32 masters and two moments
-//   communication  buckets of ZeRO, the frozen layer that arrives
+//   communication  buckets of ZeRO, scratch memory of sums by NCCL, the frozen layer that arrives
 //
 // ZeRO shards over `data` ranks, as parallel/zero/memory.hpp says; `schedule` has its instructions (add_zero). What
 // libraries need for themselves, and the samples that the loader holds, are extra.
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
                        const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing = 1,
-                       bool shard_frozen = false);
+                       bool shard_frozen = false, bool by_nccl = false);
 
 // Every grid of so many ranks with every schedule and ZeRO stage that differs there: those that fit first, the fastest
 // first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends. Throws Error where `cuts`

@@ -30,15 +30,15 @@ ZeroMemory zero_memory(const ZeroOptions& zero, const ZeroSizes& sizes) {
   const auto width = static_cast<std::int64_t>(size_of(sizes.dtype));
   const std::int64_t bucket = std::min(chunk, zero.bucket_bytes / gradient_bytes);
   const auto under_way = static_cast<std::int64_t>(zero.overlap ? Reductions::most : 1);
-  ZeroMemory memory{width * all, gradient_bytes * all, state_bytes * all, 0};
+  const std::int64_t sums = gradient_bytes * std::min(all, under_way * bucket);
+  ZeroMemory memory{width * all, gradient_bytes * all, state_bytes * all, n > 1 && sizes.by_nccl ? sums : 0};
   if (zero.stage >= 1) {
     memory.optimizer /= n;
-    memory.communication = n > 1 ? width * std::min(chunk, 2 * bucket) : 0;
+    if (n > 1) memory.communication = std::max(memory.communication, width * std::min(chunk, 2 * bucket));
   }
   if (zero.stage >= 2) {
     memory.gradients = memory.gradients / n + gradient_bytes * chunk;
-    const std::int64_t both_ways = n > 1 ? 2 : 1;
-    memory.communication = gradient_bytes * both_ways * std::min(all, under_way * bucket);
+    memory.communication = n > 1 ? 2 * sums : sums;
   }
   if (zero.stage == 3) {
     memory.weights = memory.weights / n + width * largest(sizes, sizes.gathered);

@@ -9,7 +9,8 @@
 //   stage 3  w P / n + w C  4 P / n + 4 C  12 P / n  32 b or w C  (4 M + w G) P (n - 1) / n
 //
 // 16 b is 4 b for each of the sums under way at once (Reductions::most); without overlap there is one. Buffers are
-// never more than what trains.
+// never more than what trains. Ranks whose GPUs exchange tensors by NCCL make the sums of stages 0 and 1 in device
+// memory: there the buffer is 16 b at least.
 //
 // The terms in C are there while a chunk works on a micro-batch; a stage of several chunks gathers one ahead, and so
 // has w times those of two chunks. At stage 3 the weights under way lie in the buffer, which a micro-batch's gradients
@@ -32,6 +33,7 @@ struct ZeroSizes {
   int micro_batches = 1;             // a step
   int gathers = 1;                   // of each chunk's weights in a step, at stage 3
   int gathered = 1;                  // chunks whose weights are whole at the same time, at stage 3
+  bool by_nccl = false;
 };
 
 // The most that is held at once.

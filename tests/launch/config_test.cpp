@@ -117,6 +117,39 @@ TEST_F(Config, ADeviceThatTheBuildLacksNamesThePresetThatHasIt) {
   EXPECT_THAT(errors, HasSubstr("configure with the preset"));
 }
 
+TEST_F(Config, CudnnIsOffUnlessAskedForAndRefusedWhereItWouldComputeNothing) {
+  EXPECT_TRUE(parse({}).run.cudnn.empty());
+  const TrainConfig both = parse({"--device", "cuda", "--run.cudnn", "attention,patch_embedding"});
+  EXPECT_THAT(both.run.cudnn, ElementsAre("attention", "patch_embedding"));
+  EXPECT_THAT(to_ini(both), HasSubstr("cudnn = attention,patch_embedding"));
+  const auto error_with = [&](const std::string& what, std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--run.cudnn", what});
+    return error_of(arguments);
+  };
+  for (const char* device : {"cpu", "emulated-cuda"}) {
+    EXPECT_THAT(error_with("attention", {"--device", device}), HasSubstr(fmt::format("run.device is {}", device)));
+  }
+  EXPECT_THAT(error_with("norms", {"--device", "cuda"}), HasSubstr("it takes attention, patch_embedding"));
+  EXPECT_THAT(error_with("attention", {"--device", "cuda", "--model.dtype", "f32"}), HasSubstr("computes in bf16"));
+  const auto patches_with = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.end(), {"--device", "cuda"});
+    return error_with("patch_embedding", arguments);
+  };
+  EXPECT_EQ(patches_with({}), "no error");
+  EXPECT_THAT(patches_with({"--model.train", "vision,resampler"}), HasSubstr("for a frozen vision model"));
+  EXPECT_THAT(patches_with({"--model.frozen_format", "nf4"}), HasSubstr("takes plain weights"));
+  EXPECT_THAT(patches_with({"--data.features", "true"}), HasSubstr("no vision model sees pixels"));
+}
+
+TEST_F(Config, CudnnIsRefusedOnADeviceThatIsNoGpu) {
+  try {
+    device_of({.device = "cpu", .cudnn = {"attention"}});
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.message(), HasSubstr("set run.device cuda, or run.cudnn none"));
+  }
+}
+
 TEST_F(Config, UnknownNamesGetTheNearest) {
   const std::string path = recipe("[run]\nseed = 3\n\n[train]\nstesp = 50\n");
   EXPECT_THAT(error_of({"--config", path}), HasSubstr("recipe.ini:5: unknown option 'train.stesp', did you mean "

@@ -50,6 +50,13 @@ TEST(PlanCommand, ListsWhatFitsAndFailsWhereNothingDoes) {
       answer({"--config", dir + "/cuda.ini", "--ranks", "2", "--gflops", "100", "--ranks-per-node", "2"});
   EXPECT_EQ(on_gpus.code, 0);
   EXPECT_THAT(on_gpus.text, ::testing::Not(::testing::HasSubstr("one copy")));
+  const auto with_transport = [&](const std::string& name) {
+    config.parallel.transport = name;
+    write_file(dir + "/transport.ini", to_ini(config));
+    return answer({"--config", dir + "/transport.ini", "--ranks", "2", "--gflops", "100"}).text;
+  };
+  EXPECT_EQ(with_transport("auto"), with_transport("nccl"));  // on GPUs
+  EXPECT_NE(with_transport("nccl"), with_transport("mpi"));   // which sums in the host's memory
   for (const char* mode : {"none", "attention.mlp", "full"}) {
     EXPECT_THAT(all.text, ::testing::ContainsRegex(fmt::format("\n  {} +[0-9.e-]+ s .* fits", mode)));
   }

@@ -90,6 +90,34 @@ TEST(Rows, Patches) {
   });
 }
 
+TEST(Rows, PatchEmbedding) {
+  constexpr std::int64_t images = 2, height = 56, width = 28, patch = 14, out = 24;
+  on_every_stream([&] {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const bool with_bias : {false, true}) {
+        SCOPED_TRACE(fmt::format("{}, bias {}", name_of(dtype), with_bias));
+        const Tensor pixels = random_tensor({images, 3, height, width}, dtype, 1);
+        const Tensor weight = random_tensor({out, 3 * patch * patch}, dtype, 2, 0.1);
+        const Tensor bias = with_bias ? random_tensor({out}, dtype, 3) : Tensor();
+        const std::int64_t rows = images * (height / patch) * (width / patch), depth = weight.dim(1);
+        const Tensor y = Tensor::empty({rows, out}, dtype, tested_device());
+        const Tensor patches = Tensor::empty({rows, depth}, dtype, tested_device());
+        Kernels& k = kernels(y);
+        k.patch_embedding(pixels, patch, *k.make_linear_weight(weight, Packing::none), bias, y);
+        k.extract_patches(pixels, patch, patches);
+        const Values x = values_of(patches), w = values_of(weight);
+        Values expected = with_bias ? values_of(bias) : Values(out);
+        for (std::int64_t row = 1; row < rows; ++row)
+          expected.insert(expected.end(), expected.begin(), expected.begin() + out);
+        for (std::int64_t i = 0; i < rows * out; ++i) {
+          for (std::int64_t j = 0; j < depth; ++j) expected[i] += x[i / out * depth + j] * w[i % out * depth + j];
+        }
+        EXPECT_CLOSE(y, expected, tolerance(dtype));
+      }
+    }
+  });
+}
+
 TEST(Rows, SameBitsForAnyNumberOfThreads) {
   if (tested_device().kind() != DeviceKind::cpu) GTEST_SKIP() << "OpenMP's threads are the CPU's";
   expect_same_for_any_threads([](Setting& s) -> std::vector<Tensor> {
@@ -124,6 +152,9 @@ TEST(RowsErrors, SayWhichIndexIsOutOfRange) {
   const Tensor pixels = Tensor::zeros({1, 3, 5, 4}, DType::f32, tested_device());
   EXPECT_THAT([&] { kernels(x).extract_patches(pixels, 2, x); },
               ::testing::ThrowsMessage<Error>(::testing::HasSubstr("extract_patches: pixels must have sides")));
+  const LinearWeightPtr weight = kernels(x).make_linear_weight(x, Packing::none);
+  EXPECT_THAT([&] { kernels(x).patch_embedding(pixels, 1, *weight, {}, y); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("patch_embedding: pixels must be as the weight's")));
 }
 
 }  // namespace

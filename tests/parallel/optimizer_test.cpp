@@ -227,7 +227,7 @@ TEST(Buckets, CoverEveryElementOnce) {
 }
 
 TEST(ZeroMemory, IsWhatTheTableSays) {
-  const ZeroSizes sizes{.chunks = {3000, 6000}, .dtype = DType::bf16, .ranks = 3, .micro_batches = 4, .gathers = 5};
+  ZeroSizes sizes{.chunks = {3000, 6000}, .dtype = DType::bf16, .ranks = 3, .micro_batches = 4, .gathers = 5};
   const auto memory = [&](int stage, bool overlap = true) {
     return zero_memory({.stage = stage, .bucket_bytes = 400, .overlap = overlap}, sizes);
   };
@@ -248,6 +248,14 @@ TEST(ZeroMemory, IsWhatTheTableSays) {
   EXPECT_EQ(traffic(1).weights, 12000);
   EXPECT_EQ(traffic(2).gradients, 4 * 24000);
   EXPECT_EQ(traffic(3).weights, 5 * 12000);
+  sizes.by_nccl = true;  // which sums four buckets at once, at stages 0 and 1
+  EXPECT_EQ(memory(0).communication, 4 * 400);
+  EXPECT_EQ(memory(0, false).communication, 400);
+  EXPECT_EQ(memory(1).communication, 4 * 400);
+  EXPECT_EQ(memory(1, false).communication, 400);
+  EXPECT_EQ(memory(2).communication, 2 * 4 * 400);
+  sizes.ranks = 1;
+  EXPECT_EQ(memory(0).communication, 0);
 }
 
 TEST(LearningRate, WarmsUpAndFollowsACosine) {

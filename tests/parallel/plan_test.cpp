@@ -150,6 +150,8 @@ TEST(Plan, ZeroShardsWhatTrains) {
   EXPECT_EQ(memory(0).weights, memory(2).weights);
   EXPECT_EQ(memory(0).communication, 0);
   EXPECT_GT(memory(2).communication, 0);
+  const RankMemory by_nccl = rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::bf16, 1, false, true);
+  EXPECT_DOUBLE_EQ(by_nccl.communication, 4 * trained);  // less than four buckets
 }
 
 TEST(Plan, RanksOfANodeShareWhatIsFrozen) {

@@ -15,7 +15,9 @@ Device& tested_device() {
   static Device& device = []() -> Device& {
     const char* name = std::getenv("SKYMM_TEST_DEVICE");
     try {
-      return open_device(name != nullptr ? name : "cpu", read_job().local_rank);
+      Device& opened = open_device(name != nullptr ? name : "cpu", read_job().local_rank);
+      if (std::getenv("SKYMM_TEST_CUDNN") != nullptr) use_cudnn({"attention", "patch_embedding"}, opened);
+      return opened;
     } catch (const Error& error) {
       constexpr int skipped = 77;
       fmt::print("skipped: {}\n", error.message());

@@ -15,7 +15,8 @@ namespace skymm::testing {
 using Values = std::vector<double>;  // row-major
 
 // The device whose kernels are tested, where the random tensors below are: the environment variable SKYMM_TEST_DEVICE's
-// (a name of open_device()), else the cpu. Where there is no such device the test program ends with 77, "skipped".
+// (a name of open_device()), else the cpu. SKYMM_TEST_CUDNN=1: cuDNN computes there what it can. Where there is no such
+// device, or no cuDNN, the test program ends with 77, "skipped".
 Device& tested_device();
 
 // Normal values of deviation `scale`, rounded to `dtype` (so that a reference can start from the same numbers).

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "ops/kernels/cuda/backend.hpp"
+#include "ops/kernels/cuda/cudnn.hpp"
 
 namespace skymm::cuda {
 namespace {
@@ -29,7 +30,7 @@ void CudaKernels::attention(const Tensor& q, const Tensor& k, const Tensor& v, c
                             Tensor logsumexp) {
   const AttentionProblem problem = attention_problem("attention", q, k, v, shape, out, logsumexp);
   check_width("attention", q);
-  if (out.numel() == 0) return;
+  if (out.numel() == 0 || attention_by_cudnn(q, k, v, shape, out, logsumexp)) return;
   const AttentionArguments arguments = attention_arguments(problem, shape, k.dim(1));
   const KeySplit split = split_keys(arguments, q.dim(0));
   const PurposeScope purpose(Purpose::workspace);
@@ -43,6 +44,7 @@ void CudaKernels::attention_gradient(const Tensor& dout, const Tensor& q, const 
   const AttentionProblem problem = attention_gradient_problem(dout, q, k, v, out, logsumexp, shape, dq, dk, dv);
   check_width("attention_gradient", q);
   if (q.numel() == 0 && k.numel() == 0) return;
+  if (attention_gradient_by_cudnn(dout, q, k, v, out, logsumexp, shape, dq, dk, dv)) return;
   const PurposeScope purpose(Purpose::workspace);
   const Tensor delta = Tensor::empty(logsumexp.shape(), DType::f32, dq.device());
   cuda::attention_gradient(attention_arguments(problem, shape, k.dim(1)), q.dim(0), delta.data<float>(),

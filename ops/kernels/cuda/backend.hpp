@@ -50,6 +50,8 @@ class CudaKernels final : public Kernels {
   void scatter_rows(const Tensor& x, const Tensor& rows, Tensor y) override;
   void scatter_add_rows(const Tensor& x, const Tensor& rows, Tensor y) override;
   void extract_patches(const Tensor& pixels, std::int64_t patch, Tensor y) override;
+  void patch_embedding(const Tensor& pixels, std::int64_t patch, const LinearWeight& w, const Tensor& bias,
+                       Tensor y) override;
   void cross_entropy(const Tensor& logits, const Tensor& labels, Tensor losses, Tensor logsumexp) override;
   void cross_entropy_gradient(const Tensor& logits, const Tensor& labels, const Tensor& logsumexp, float scale,
                               Tensor dlogits) override;

@@ -1,5 +1,7 @@
 #include "core/error.hpp"
+#include "ops/kernels/checks.hpp"
 #include "ops/kernels/cuda/backend.hpp"
+#include "ops/kernels/cuda/cudnn.hpp"
 #include "ops/kernels/cuda/multiply.hpp"
 #include "ops/kernels/cuda/quantized.hpp"
 
@@ -97,6 +99,14 @@ void CudaKernels::linear(const Tensor& x, const LinearWeight& w, const Tensor& b
   on_cuda(w, "linear")
       .forward(matrix_of(x, "linear", "x"), epilogue_of(bias, activation, accumulate), matrix_of(y, "linear", "y"),
                current_stream(y.device()));
+}
+
+void CudaKernels::patch_embedding(const Tensor& pixels, std::int64_t patch, const LinearWeight& w, const Tensor& bias,
+                                  Tensor y) {
+  check_patch_embedding(pixels, patch, w, bias, y);
+  const auto* plain = dynamic_cast<const PlainWeight*>(&w);
+  if (plain != nullptr && y.numel() > 0 && patch_embedding_by_cudnn(pixels, patch, plain->plain(), bias, y)) return;
+  Kernels::patch_embedding(pixels, patch, w, bias, y);
 }
 
 void CudaKernels::linear_input_gradient(const Tensor& dy, const LinearWeight& w, Tensor dx, bool accumulate) {
