@@ -25,15 +25,16 @@ bool same_place(const Location& a, const Location& b) { return a.line() == b.lin
 
 thread_local constinit ThreadContext* current = nullptr;
 
-Block& running_block() {
-  thread_local Block block;
-  return block;
+Blocks& own_blocks() {
+  thread_local Blocks blocks;
+  return blocks;
 }
 
 // ---- the life of a block -------------------------------------------------------------------------------------------
 
 std::string Block::run(const std::function<void()>& body, dim3 grid, dim3 size, uint3 index, std::size_t shared_bytes,
                        std::uint64_t seed) {
+  const TsanIgnored what_the_emulation_does;
   count_ = alive_ = size.x * size.y * size.z;
   body_ = &body;
   random_.seed(seed);
@@ -45,13 +46,11 @@ std::string Block::run(const std::function<void()>& body, dim3 grid, dim3 size, 
   static_bytes_ = 0;
   dynamic_bytes_ = shared_bytes;
   prepare(grid, size, index);
-  tsan_release(&start_order_);
   if (Thread* first = next_ready()) {
     current = first;
     Fiber::switch_from(scheduler_, first->fiber);
   }
   current = nullptr;
-  tsan_acquire(&end_order_);
   shared_.clear();
   if (failure_.empty() && alive_ > 0) failure_ = describe_deadlock();
   return failure_;
@@ -83,13 +82,14 @@ void Block::thread_main() {
   Fiber::entered();
   Block& block = running_block();
   Thread& thread = block.running();
-  tsan_acquire(&block.start_order_);
+  own_blocks().grid_begins.acquire();
   (*block.body_)();
   if (!thread.copies.empty() && block.failure_.empty()) {
+    const TsanIgnored allocation;
     block.failure_ = fmt::format("thread {} ends with {} cp.async copies that it never waited for", thread.index,
                                  thread.copies.size());
   }
-  tsan_release(&block.end_order_);
+  own_blocks().grid_ends.release();
   thread.finished = true;
   --block.alive_;
   block.switch_to(block.failure_.empty() ? block.next_ready() : nullptr, thread);
@@ -132,7 +132,10 @@ void Block::make_ready(Thread& thread) {
 
 void Block::fail(const std::string& what, Location where) {
   Thread& thread = running();
-  failure_ = fmt::format("thread {}: {} [{} in {}]", thread.index, what, place(where), where.function_name());
+  {
+    const TsanIgnored allocation;
+    failure_ = fmt::format("thread {}: {} [{} in {}]", thread.index, what, place(where), where.function_name());
+  }
   switch_to(nullptr, thread);  // its stack is dropped as it is: what kernels keep there needs no destructor
   std::abort();
 }
@@ -162,7 +165,7 @@ int Block::barrier(int predicate, Reduction reduction, Location where) {
     fail("divergent __syncthreads: other threads of the block are in the one of " + place(barrier_where_), where);
   }
   const unsigned slot = barriers_ % 2;
-  tsan_release(&barrier_order_[slot]);
+  barrier_orders_[slot].release();
   votes_ += predicate != 0 ? 1 : 0;
   thread.waiting = Waiting::barrier;
   thread.where = where;
@@ -171,10 +174,11 @@ int Block::barrier(int predicate, Reduction reduction, Location where) {
     votes_ = 0;
     arrived_ = 0;
     ++barriers_;
+    const TsanIgnored allocation;
     for (unsigned i = 0; i < count_; ++i) make_ready(*threads_[i]);
   }
   give_way(thread);
-  tsan_acquire(&barrier_order_[slot]);
+  barrier_orders_[slot].acquire();
   switch (reduction) {
     case Reduction::all:
       return results_[slot] == static_cast<int>(count_) ? 1 : 0;
@@ -187,14 +191,16 @@ int Block::barrier(int predicate, Reduction reduction, Location where) {
 
 // ---- warps ---------------------------------------------------------------------------------------------------------
 
-Rendezvous& Block::open_rendezvous(Thread& thread, unsigned mask, WarpOperation operation, Location where) {
+Block::WarpMeeting& Block::open_meeting(Thread& thread, unsigned mask, WarpOperation operation, Location where) {
   auto& warp = warps_[thread.warp];
-  Rendezvous* unused = nullptr;
-  for (auto& rendezvous : warp) {
-    if (!rendezvous->complete && rendezvous->mask == mask) return *rendezvous;
-    if (rendezvous->complete && rendezvous->inside == 0) unused = rendezvous.get();
+  WarpMeeting* unused = nullptr;
+  for (auto& meeting : warp) {
+    if (!meeting->complete && meeting->mask == mask) return *meeting;
+    if (meeting->complete && meeting->inside == 0) unused = meeting.get();
   }
-  if (unused == nullptr) unused = warp.emplace_back(std::make_unique<Rendezvous>()).get();
+  const TsanIgnored allocation;
+  if (unused == nullptr) unused = warp.emplace_back(std::make_unique<WarpMeeting>()).get();
+  if (operation == WarpOperation::sync) unused->order.forget();
   unused->mask = mask;
   unused->arrived = unused->inside = 0;
   unused->operation = operation;
@@ -203,41 +209,50 @@ Rendezvous& Block::open_rendezvous(Thread& thread, unsigned mask, WarpOperation 
   return *unused;
 }
 
+void Block::make_lanes_ready(Thread& thread, unsigned mask, bool itself) {
+  const TsanIgnored allocation;
+  for (unsigned lane = 0; lane < 32; ++lane) {
+    if ((mask >> lane & 1U) == 0) continue;
+    Thread& other = *threads_[thread.warp * 32 + lane];
+    if (&other != &thread || itself) make_ready(other);
+  }
+}
+
 Rendezvous& Block::meet(unsigned mask, WarpOperation operation, const void* value, std::size_t bytes, Location where) {
   Thread& thread = running();
   const unsigned in_warp = count_ - thread.warp * 32;
   const unsigned lanes = in_warp >= 32 ? ~0U : (1U << in_warp) - 1;
   if ((mask & ~lanes) != 0) fail(fmt::format("the mask {:#x} names lanes that the block does not have", mask), where);
   if ((mask >> thread.lane & 1U) == 0) fail(fmt::format("its lane is not in the mask {:#x} it gives", mask), where);
-  Rendezvous& rendezvous = open_rendezvous(thread, mask, operation, where);
-  if (rendezvous.operation != operation || rendezvous.where.line() != where.line()) {
-    fail("divergent warp: other lanes of the mask are in the operation of " + place(rendezvous.where), where);
+  WarpMeeting& meeting = open_meeting(thread, mask, operation, where);
+  if (meeting.operation != operation || meeting.where.line() != where.line()) {
+    fail("divergent warp: other lanes of the mask are in the operation of " + place(meeting.where), where);
   }
-  std::memcpy(rendezvous.data[thread.lane], value, bytes);
-  tsan_release(&rendezvous);
-  rendezvous.arrived |= 1U << thread.lane;
-  ++rendezvous.inside;
-  if (rendezvous.arrived != mask) {
+  if (operation == WarpOperation::sync) meeting.order.release();  // the others order no memory
+  {
+    const TsanIgnored exchange;
+    std::memcpy(meeting.data[thread.lane], value, bytes);
+  }
+  meeting.arrived |= 1U << thread.lane;
+  ++meeting.inside;
+  if (meeting.arrived != mask) {
     thread.waiting = Waiting::warp;
     thread.where = where;
     give_way(thread);
   } else {
-    rendezvous.complete = true;
+    meeting.complete = true;
     const bool shuffled = settings().order == Order::random;
-    for (unsigned lane = 0; lane < 32; ++lane) {
-      if ((mask >> lane & 1U) == 0) continue;
-      Thread& other = *threads_[thread.warp * 32 + lane];
-      if (&other != &thread || shuffled) make_ready(other);
-    }
+    make_lanes_ready(thread, mask, shuffled);
     if (shuffled) give_way(thread);
   }
-  if (operation == WarpOperation::sync) tsan_acquire(&rendezvous);  // the others order no memory
-  return rendezvous;
+  if (operation == WarpOperation::sync) meeting.order.acquire();
+  return meeting;
 }
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 void* Block::poisoned(const void* tag, std::size_t bytes) {
+  const TsanIgnored allocation;
   // Of the exact size, so that AddressSanitizer sees the first byte past it.
   void* memory = ::operator new(bytes, std::align_val_t(shared_alignment));
   std::memset(memory, poison, bytes);
@@ -269,7 +284,10 @@ void async_copy(void* to, const void* from, bool from_global, Location where) {
   if (!aligned(to)) block.fail("cp.async to an address that 16 does not divide", where);
   if (from_global && !aligned(from)) block.fail("cp.async from an address that 16 does not divide", where);
   std::memset(to, poison, async_copy_bytes);
+  tsan_write(to, async_copy_bytes);  // the copy is done at any time from now until it is waited for
+  if (from_global) tsan_read(from, async_copy_bytes);
   Thread& thread = block.running();
+  const TsanIgnored allocation;
   thread.copies.push_back({static_cast<unsigned char*>(to),
                            from_global ? static_cast<const unsigned char*>(from) : nullptr, thread.copy_group});
 }
@@ -280,7 +298,9 @@ void wait_async_copies(unsigned groups_in_flight) {
   Thread& thread = running_block().running();
   std::erase_if(thread.copies, [&](const AsyncCopy& copy) {
     if (copy.group + groups_in_flight >= thread.copy_group) return false;
+    tsan_write(copy.to, async_copy_bytes);
     if (copy.from != nullptr) {
+      tsan_read(copy.from, async_copy_bytes);
       std::memcpy(copy.to, copy.from, async_copy_bytes);
     } else {
       std::memset(copy.to, 0, async_copy_bytes);

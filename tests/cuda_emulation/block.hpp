@@ -53,14 +53,19 @@ class Block {
     std::unique_ptr<unsigned char[], void (*)(unsigned char*)> memory;
   };
 
+  struct WarpMeeting : Rendezvous {
+    HappensBefore order;
+  };
+
   static void thread_main();
   void prepare(dim3 grid, dim3 size, uint3 index);
   Thread* next_ready();                        // null: nobody can run
   void give_way(Thread& thread);               // to the next that is ready, or to the scheduler
   void switch_to(Thread* next, Thread& from);  // null: the scheduler
   void make_ready(Thread& thread);
+  void make_lanes_ready(Thread& thread, unsigned mask, bool itself);  // those of its warp
   void* poisoned(const void* tag, std::size_t bytes);
-  Rendezvous& open_rendezvous(Thread& thread, unsigned mask, WarpOperation operation, Location where);
+  WarpMeeting& open_meeting(Thread& thread, unsigned mask, WarpOperation operation, Location where);
   std::string describe_deadlock() const;
 
   std::vector<std::unique_ptr<Thread>> threads_;  // at least count_
@@ -74,16 +79,22 @@ class Block {
 
   unsigned arrived_ = 0, barriers_ = 0;
   Location barrier_where_;
-  int votes_ = 0;          // threads that brought a predicate that holds
-  int results_[2] = {};    // votes of the last two barriers
-  char barrier_order_[2];  // what ThreadSanitizer takes for a lock, as the next two
-  char start_order_, end_order_;
+  int votes_ = 0;        // threads that brought a predicate that holds
+  int results_[2] = {};  // votes of the last two barriers
+  HappensBefore barrier_orders_[2];
 
-  std::vector<std::vector<std::unique_ptr<Rendezvous>>> warps_;
+  std::vector<std::vector<std::unique_ptr<WarpMeeting>>> warps_;
   std::vector<SharedPart> shared_;
   std::size_t static_bytes_ = 0, dynamic_bytes_ = 0;
 };
 
-Block& running_block();
+// Those of this thread of the operating system, which a grid's blocks take turns with.
+struct Blocks {
+  Block all[blocks_at_once];
+  Block* running = all;
+  HappensBefore grid_begins, grid_ends;  // from the host to all threads of a grid, and from them to the host
+};
+Blocks& own_blocks();
+inline Block& running_block() { return *own_blocks().running; }
 
 }  // namespace skymm::cuda_emulation

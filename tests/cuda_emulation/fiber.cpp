@@ -60,8 +60,11 @@ void Fiber::prepare(void (*entry)()) {
   auto* used = stack_pointer_ != nullptr ? static_cast<unsigned char*>(stack_pointer_) : stack_;
   asan_fresh_stack(used, static_cast<std::size_t>(stack_ + stack_bytes_ - used));
   fake_stack_ = nullptr;
-  if (tsan_ != nullptr) tsan_destroy(tsan_);
-  tsan_ = tsan_create();
+  if (!finished_) {  // else ThreadSanitizer's thread goes on with what is next
+    if (tsan_ != nullptr) tsan_destroy(tsan_);
+    tsan_ = tsan_create();
+  }
+  finished_ = false;
   auto** top = reinterpret_cast<void**>(stack_ + stack_bytes_);
   *--top = nullptr;  // where entry would return to; also aligns the stack as a call does
   *--top = reinterpret_cast<void*>(entry);
@@ -83,6 +86,7 @@ void Fiber::entered() { asan_finish_switch(nullptr); }
 void Fiber::switch_from(Fiber& from, Fiber& to, bool finished) {
   if (from.stack_ == nullptr) from.adopt_thread_stack();
   if (!from.owns_stack_) from.tsan_ = tsan_current();
+  from.finished_ = finished;
   asan_start_switch(finished ? nullptr : &from.fake_stack_, to.stack_, to.stack_bytes_);
   tsan_switch(to.tsan_);
   skymm_fiber_switch(&from.stack_pointer_, to.stack_pointer_);

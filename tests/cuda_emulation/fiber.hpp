@@ -28,6 +28,7 @@ class Fiber {
   unsigned char* stack_ = nullptr;  // the lowest byte
   std::size_t stack_bytes_ = 0;
   bool owns_stack_ = false;
+  bool finished_ = false;
   void* fake_stack_ = nullptr;  // AddressSanitizer's
   void* tsan_ = nullptr;        // ThreadSanitizer's
 };

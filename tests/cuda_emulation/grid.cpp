@@ -49,15 +49,20 @@ void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block, std::s
   for (std::uint64_t i = 0; i < blocks; ++i) order[i] = i;
   if (settings().order == Order::reverse) std::reverse(order.begin(), order.end());
   if (settings().order == Order::random) std::shuffle(order.begin(), order.end(), random);
+  Blocks& own = own_blocks();
+  own.grid_begins.release();
+  unsigned started = 0;
   for (const std::uint64_t i : order) {
     const uint3 index{static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                       static_cast<unsigned>(i / grid.x / grid.y)};
-    const std::string failure = running_block().run(thread, grid, block, index, shared_bytes, random());
+    own.running = &own.all[started++ % blocks_at_once];
+    const std::string failure = own.running->run(thread, grid, block, index, shared_bytes, random());
     if (failure.empty()) continue;
     throw Error(fmt::format("emulated CUDA kernel launched by {}: block ({}, {}, {}), {}", launch.function_name(),
                             index.x, index.y, index.z, failure),
                 launch);
   }
+  own.grid_ends.acquire();
 }
 
 void fail_thread(const std::string& what, Location where) { running_block().fail(what, where); }

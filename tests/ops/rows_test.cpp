@@ -45,20 +45,25 @@ TEST(Rows, ScatterLeavesOtherRowsAlone) {
   });
 }
 
-TEST(Rows, ScatterAdd) {
-  for_every_setting([](Setting& s) {
-    const std::vector<std::int32_t> rows = some_rows(s.rows);
-    const Tensor x = s.input(1), before = s.input(table_rows, s.width, DType::f32, 2), y = s.output_like(before);
-    kernels(x).scatter_add_rows(x, s.ints(rows), y);
-    Values expected = values_of(before);
-    const Values from = values_of(x);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      for (std::int64_t j = 0; j < s.width && rows[i] >= 0; ++j) {
-        expected[rows[i] * s.width + j] += from[i * s.width + j];
-      }
+void expect_scatter_add(Setting& s) {
+  const std::vector<std::int32_t> rows = some_rows(s.rows);
+  const Tensor x = s.input(1), before = s.input(table_rows, s.width, DType::f32, 2), y = s.output_like(before);
+  kernels(x).scatter_add_rows(x, s.ints(rows), y);
+  Values expected = values_of(before);
+  const Values from = values_of(x);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::int64_t j = 0; j < s.width && rows[i] >= 0; ++j) {
+      expected[rows[i] * s.width + j] += from[i * s.width + j];
     }
-    EXPECT_CLOSE(y, expected, 2e-6);
-  });
+  }
+  EXPECT_CLOSE(y, expected, 2e-6);
+}
+
+TEST(Rows, ScatterAdd) { for_every_setting(expect_scatter_add); }
+
+TEST(Rows, ScatterAddOfMoreRowsThanABlockHasThreads) {
+  Setting setting(tested_device(), 300, 3, DType::f32, false);
+  expect_scatter_add(setting);
 }
 
 TEST(Rows, Patches) {

@@ -40,7 +40,12 @@ Values finite_difference_gradient(const std::function<Values(const Values&)>& f,
 // Of the tested device; its work waits until somebody waits for it, where the device can do that.
 std::unique_ptr<Stream> deferred_stream();
 
+// Whether the environment variable SKYMM_TEST_SHAPES is small: for runs where an access costs hundreds of times what it
+// costs else. Tables of cases then leave out the large ones.
+bool only_small_shapes();
+
 // Runs `body` once on the default stream and once on a deferred stream, which it then synchronises by reading results.
+// On the first alone where only small shapes are asked for.
 void on_every_stream(const std::function<void()>& body);
 
 }  // namespace skymm::testing
