@@ -12,7 +12,7 @@ namespace skymm {
 namespace {
 
 constexpr std::size_t page = 4096, huge_page = std::size_t{2} << 20;
-constexpr std::size_t region = std::size_t{64} << 20;  // of addresses, asked for at once
+constexpr std::size_t region = std::size_t{64} << 20;  // of addresses, asked for at once, or what one block needs
 
 constexpr std::size_t shared_from = std::size_t{256} << 10;  // bytes of a block
 constexpr std::size_t mapped_from = 2 * huge_page;
@@ -47,7 +47,7 @@ void* HugePages::allocate(std::size_t bytes) {
   const auto fits = [bytes](const auto& piece) { return piece.second >= bytes; };
   auto piece = std::ranges::find_if(free_, fits);
   if (piece == free_.end()) {
-    if (!grow()) return nullptr;
+    if (!grow(std::max(region, round_up(bytes, huge_page)))) return nullptr;
     piece = std::ranges::find_if(free_, fits);
   }
   const auto [at, size] = *piece;
@@ -56,10 +56,10 @@ void* HugePages::allocate(std::size_t bytes) {
   return at;
 }
 
-bool HugePages::grow() {
-  char* const at = map(region);
+bool HugePages::grow(std::size_t bytes) {
+  char* const at = map(bytes);
   if (at == nullptr) return false;
-  free_.emplace(at, region);
+  free_.emplace(at, bytes);
   return true;
 }
 

@@ -11,15 +11,15 @@
 
 namespace skymm {
 
-// Blocks that are too small for huge pages of their own. A huge page goes back to the system when all of it is free.
-// Thread-safe.
+// Blocks that are too small for huge pages of their own. A huge page goes back to the system when all of it is free;
+// its addresses are kept for good. Thread-safe.
 class HugePages {
  public:
   void* allocate(std::size_t bytes);  // aligned to 64 bytes; null where the system has none left
   void release(void* block, std::size_t bytes);
 
  private:
-  bool grow();
+  bool grow(std::size_t bytes);
 
   std::mutex mutex_;
   std::map<char*, std::size_t> free_;  // bytes of each free piece; neighbours are one piece

@@ -30,10 +30,11 @@ Block marked(void* at, std::size_t bytes, int number) {
   return block;
 }
 
+// Counted page by page; the figure in /proc/self/status may be some MiB off on machines of many cores.
 double resident_mib() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmRSS:")) return std::stod(line.substr(6)) / 1024;
+  std::ifstream rollup("/proc/self/smaps_rollup");
+  for (std::string line; std::getline(rollup, line);) {
+    if (line.starts_with("Rss:")) return std::stod(line.substr(4)) / 1024;
   }
   return 0;
 }
@@ -71,6 +72,17 @@ TEST(HugePages, NeighboursThatAreFreeAreOnePieceAgain) {
   }
   EXPECT_EQ(pages.allocate(40 * bytes), blocks[0]);
   pages.release(blocks[0], 40 * bytes);
+}
+
+TEST(HugePages, ABlockMayBeOfAnySize) {
+  HugePages pages;
+  constexpr std::size_t bytes = (std::size_t{100} << 20) + 1;  // more than what is asked for at once
+  auto* const at = static_cast<char*>(pages.allocate(bytes));
+  ASSERT_NE(at, nullptr);
+  at[0] = at[bytes - 1] = 1;
+  pages.release(at, bytes);
+  EXPECT_EQ(pages.allocate(bytes), at);
+  EXPECT_EQ(pages.allocate(std::size_t{1} << 60), nullptr);
 }
 
 TEST(HugePages, WhatIsFreeGoesBackToTheSystem) {
