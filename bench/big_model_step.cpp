@@ -19,9 +19,9 @@
 
 #include "bench/recipe_step.hpp"
 #include "core/error.hpp"
-#include "launch/model_loading.hpp"
-#include "launch/peak.hpp"
-#include "launch/ranks_report.hpp"
+#include "launch/assembly/model_loading.hpp"
+#include "launch/training/peak.hpp"
+#include "launch/training/ranks_report.hpp"
 #include "ops/models/cost.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/grid.hpp"

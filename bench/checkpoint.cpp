@@ -22,8 +22,8 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/hdf5.hpp"
-#include "launch/checkpointer.hpp"
-#include "launch/resume.hpp"
+#include "launch/training/checkpointer.hpp"
+#include "launch/training/resume.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {

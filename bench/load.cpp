@@ -26,7 +26,7 @@
 #include "bench/recipe_step.hpp"
 #include "core/error.hpp"
 #include "io/mapped_file.hpp"
-#include "launch/model_loading.hpp"
+#include "launch/assembly/model_loading.hpp"
 #include "ops/models/cost.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/grid.hpp"

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <iterator>
 
+#include "core/round_up.hpp"
+
 namespace skymm {
 namespace {
 
@@ -16,8 +18,6 @@ constexpr std::size_t region = std::size_t{64} << 20;  // of addresses, asked fo
 
 constexpr std::size_t shared_from = std::size_t{256} << 10;  // bytes of a block
 constexpr std::size_t mapped_from = 2 * huge_page;
-
-constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 char* up_to_huge_page(char* at) {
   return at + (huge_page - reinterpret_cast<std::uintptr_t>(at) % huge_page) % huge_page;

@@ -7,9 +7,9 @@
 
 #include "io/file.hpp"
 #include "io/utf8.hpp"
-#include "launch/generation.hpp"
-#include "launch/options.hpp"
-#include "launch/run.hpp"
+#include "launch/config/options.hpp"
+#include "launch/evaluation/generation.hpp"
+#include "launch/evaluation/run.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {

@@ -10,11 +10,12 @@
 
 #include "core/log.hpp"
 #include "launch/chat_command.hpp"
+#include "launch/config/exit_code.hpp"
+#include "launch/config/options.hpp"
 #include "launch/data_command.hpp"
 #include "launch/eval_command.hpp"
-#include "launch/options.hpp"
 #include "launch/plan_command.hpp"
-#include "launch/report.hpp"
+#include "launch/report/report.hpp"
 #include "launch/train_command.hpp"
 #include "launch/weights_command.hpp"
 #include "parallel/communicator.hpp"
@@ -31,7 +32,6 @@ const std::vector<Command>& commands() {
       {"eval", "measure how well a run answers: MME and more", eval_command},
       {"chat", "answer about a picture, once or in a conversation", chat_command},
       {"plan", "what fits, how fast, on which grid; or draw a pipeline schedule", plan_command},
-      {"weights", "convert files of weights, or make random ones", weights_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
       {"weights", "look into weight files; LoRA for PEFT, or merged for transformers", weights_command},
   };
@@ -58,20 +58,6 @@ std::string version() {
 }
 
 }  // namespace
-
-const std::vector<ExitCode>& exit_codes() {
-  static const std::vector<ExitCode> table = {
-      {exit_code::done, "done"},
-      {exit_code::error, "an error, which was said; or a rank was lost in a way that only mpirun saw"},
-      {exit_code::usage, "asked for something that skymm does not know: starting again would be no better"},
-      {exit_code::hang, "a rank hung or died, and the watchdog ended the job and named it; start it again to resume"},
-      {exit_code::saved,
-       "asked to stop (SIGUSR1, SIGTERM, SIGINT, or the end of the Slurm job), it has saved; start it "
-       "again to resume"},
-      {exit_code::interrupted, "interrupted twice (SIGINT): ended at once, without saving"},
-  };
-  return table;
-}
 
 int dispatch(const std::string& path, const std::string& what, const std::vector<Command>& table,
              const std::vector<std::string>& arguments) {

@@ -12,10 +12,10 @@
 #include "io/picturebook/picturebook.hpp"
 #include "io/tokenizer.hpp"
 #include "launch/command.hpp"
+#include "launch/config/options.hpp"
 #include "launch/derive_command.hpp"
 #include "launch/encode_command.hpp"
 #include "launch/import_command.hpp"
-#include "launch/options.hpp"
 
 namespace skymm {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "io/derive/negatives.hpp"
 #include "io/derive/translate.hpp"
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
 
 namespace skymm {
 namespace {

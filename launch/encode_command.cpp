@@ -8,9 +8,9 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/file.hpp"
-#include "launch/batches.hpp"
-#include "launch/features.hpp"
-#include "launch/pretrained.hpp"
+#include "launch/assembly/batches.hpp"
+#include "launch/assembly/features.hpp"
+#include "launch/assembly/pretrained.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/watchdog.hpp"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/communicator.hpp"
-#include "launch/config.hpp"
+#include "launch/config/config.hpp"
 
 namespace skymm {
 

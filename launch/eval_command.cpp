@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "io/dataset.hpp"
-#include "launch/answer_accuracy.hpp"
-#include "launch/caption_names.hpp"
 #include "launch/command.hpp"
-#include "launch/evaluation.hpp"
-#include "launch/mme_answers.hpp"
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
+#include "launch/evaluation/answer_accuracy.hpp"
+#include "launch/evaluation/caption_names.hpp"
+#include "launch/evaluation/evaluation.hpp"
+#include "launch/evaluation/mme_answers.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
 

@@ -8,7 +8,7 @@
 #include "core/log.hpp"
 #include "io/import/import.hpp"
 #include "launch/command.hpp"
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {

@@ -8,13 +8,13 @@
 
 #include "core/log.hpp"
 #include "io/file.hpp"
-#include "launch/assembly.hpp"
-#include "launch/config.hpp"
-#include "launch/layout.hpp"
-#include "launch/options.hpp"
-#include "launch/peak.hpp"
-#include "launch/pretrained.hpp"
-#include "launch/schedule_drawing.hpp"
+#include "launch/assembly/assembly.hpp"
+#include "launch/assembly/layout.hpp"
+#include "launch/assembly/pretrained.hpp"
+#include "launch/config/config.hpp"
+#include "launch/config/options.hpp"
+#include "launch/report/schedule_drawing.hpp"
+#include "launch/training/peak.hpp"
 #include "parallel/pipeline/plan.hpp"
 
 namespace skymm {

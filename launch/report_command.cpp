@@ -1,8 +1,8 @@
 #include <cstdio>
 
 #include "core/log.hpp"
-#include "launch/options.hpp"
-#include "launch/report.hpp"
+#include "launch/config/options.hpp"
+#include "launch/report/report.hpp"
 
 namespace skymm {
 

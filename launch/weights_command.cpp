@@ -8,11 +8,11 @@
 #include "io/checkpoint.hpp"
 #include "io/file.hpp"
 #include "io/utf8.hpp"
-#include "launch/adapter.hpp"
+#include "launch/assembly/adapter.hpp"
+#include "launch/assembly/pretrained.hpp"
+#include "launch/assembly/weights_convert.hpp"
 #include "launch/command.hpp"
-#include "launch/options.hpp"
-#include "launch/pretrained.hpp"
-#include "launch/weights_convert.hpp"
+#include "launch/config/options.hpp"
 
 namespace skymm {
 namespace {

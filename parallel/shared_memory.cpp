@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "core/error.hpp"
+#include "core/round_up.hpp"
 #include "parallel/gather_text.hpp"
 
 namespace skymm {
@@ -24,8 +25,6 @@ std::size_t page_size() {
   static const auto size = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   return size;
 }
-
-std::size_t round_up(std::size_t bytes, std::size_t to) { return (bytes + to - 1) / to * to; }
 
 class FileDescriptor {
  public:

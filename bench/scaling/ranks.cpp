@@ -18,7 +18,7 @@
 #include "bench/synthetic.hpp"
 #include "core/error.hpp"
 #include "core/log.hpp"
-#include "launch/peak.hpp"
+#include "launch/training/peak.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/pipeline/batches.hpp"
 #include "parallel/pipeline/executor.hpp"

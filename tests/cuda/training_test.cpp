@@ -1,7 +1,7 @@
 // Training by CUDA's kernels, through skymm's own trainer, follows training by the CPU's: losses, what is learnt,
 // checkpoints that go from one device to the other, and answers.
-#include "launch/generation.hpp"
-#include "launch/run.hpp"
+#include "launch/evaluation/generation.hpp"
+#include "launch/evaluation/run.hpp"
 #include "parallel/communicator.hpp"
 #include "support/device_training.hpp"
 #include "support/support.hpp"

@@ -2,9 +2,9 @@
 
 #include <sstream>
 
-#include "launch/generation.hpp"
-#include "launch/options.hpp"
-#include "launch/run.hpp"
+#include "launch/config/options.hpp"
+#include "launch/evaluation/generation.hpp"
+#include "launch/evaluation/run.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm {

@@ -7,8 +7,8 @@
 
 #include "core/error.hpp"
 #include "io/file.hpp"
-#include "launch/checkpointer.hpp"
-#include "launch/resume.hpp"
+#include "launch/training/checkpointer.hpp"
+#include "launch/training/resume.hpp"
 #include "parallel/gather_text.hpp"
 #include "parallel/zero/states.hpp"
 #include "support/mpi_main.hpp"

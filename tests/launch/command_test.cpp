@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "io/dataset.hpp"
+#include "launch/config/exit_code.hpp"
 
 namespace skymm {
 namespace {

@@ -1,8 +1,8 @@
-#include "launch/config_changes.hpp"
+#include "launch/config/config_changes.hpp"
 
 #include <gmock/gmock.h>
 
-#include "launch/config.hpp"
+#include "launch/config/config.hpp"
 
 namespace skymm {
 namespace {

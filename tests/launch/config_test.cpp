@@ -1,4 +1,4 @@
-#include "launch/config.hpp"
+#include "launch/config/config.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

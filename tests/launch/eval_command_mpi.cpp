@@ -3,8 +3,8 @@
 
 #include "io/base64.hpp"
 #include "launch/eval_command.hpp"
-#include "launch/mme_answers.hpp"
-#include "launch/run.hpp"
+#include "launch/evaluation/mme_answers.hpp"
+#include "launch/evaluation/run.hpp"
 #include "parallel/gather_text.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"

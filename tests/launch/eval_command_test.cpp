@@ -5,8 +5,8 @@
 
 #include "io/dataset.hpp"
 #include "io/picturebook/picturebook.hpp"
-#include "launch/mme_answers.hpp"
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
+#include "launch/evaluation/mme_answers.hpp"
 #include "parallel/communicator.hpp"
 #include "support/tiny_run.hpp"
 

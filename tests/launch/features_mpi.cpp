@@ -1,7 +1,7 @@
 // Features in place of pixels: the same training on any ranks, and only where they are those of this model and data.
 #include "core/log.hpp"
+#include "launch/assembly/features.hpp"
 #include "launch/encode_command.hpp"
-#include "launch/features.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
 #include "support/support.hpp"

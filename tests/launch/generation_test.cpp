@@ -1,10 +1,10 @@
-#include "launch/generation.hpp"
+#include "launch/evaluation/generation.hpp"
 
 #include "io/utf8.hpp"
-#include "launch/answer_text.hpp"
-#include "launch/batches.hpp"
-#include "launch/options.hpp"
-#include "launch/run.hpp"
+#include "launch/assembly/batches.hpp"
+#include "launch/config/options.hpp"
+#include "launch/evaluation/answer_text.hpp"
+#include "launch/evaluation/run.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm {

@@ -1,6 +1,6 @@
-#include "launch/layout.hpp"
+#include "launch/assembly/layout.hpp"
 
-#include "launch/assembly.hpp"
+#include "launch/assembly/assembly.hpp"
 #include "support/text.hpp"
 
 namespace skymm {

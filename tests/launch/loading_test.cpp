@@ -5,7 +5,7 @@
 
 #include "core/memory.hpp"
 #include "io/weights/safetensors.hpp"
-#include "launch/model_loading.hpp"
+#include "launch/assembly/model_loading.hpp"
 #include "parallel/communicator.hpp"
 #include "support/load_weights.hpp"
 #include "support/support.hpp"

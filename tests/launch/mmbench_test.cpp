@@ -1,4 +1,4 @@
-#include "launch/mmbench.hpp"
+#include "launch/evaluation/mmbench.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "launch/mme.hpp"
+#include "launch/evaluation/mme.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

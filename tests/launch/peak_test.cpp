@@ -1,4 +1,4 @@
-#include "launch/peak.hpp"
+#include "launch/training/peak.hpp"
 
 #include <gtest/gtest.h>
 #include <omp.h>

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm::testing {

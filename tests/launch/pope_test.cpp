@@ -1,4 +1,4 @@
-#include "launch/pope.hpp"
+#include "launch/evaluation/pope.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

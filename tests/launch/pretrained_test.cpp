@@ -1,6 +1,6 @@
 // Models as transformers saves them (tests/golden/pretrained): architecture and weights come out right, and what does
 // not fit is listed.
-#include "launch/pretrained.hpp"
+#include "launch/assembly/pretrained.hpp"
 
 #include <filesystem>
 #include <numeric>

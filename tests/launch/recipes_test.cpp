@@ -2,8 +2,8 @@
 #include <filesystem>
 
 #include "io/weights/safetensors.hpp"
-#include "launch/assembly.hpp"
-#include "launch/config.hpp"
+#include "launch/assembly/assembly.hpp"
+#include "launch/config/config.hpp"
 #include "support/support.hpp"
 
 namespace skymm {

@@ -9,8 +9,8 @@
 #include <map>
 
 #include "core/error.hpp"
-#include "launch/adapter.hpp"
-#include "launch/pretrained.hpp"
+#include "launch/assembly/adapter.hpp"
+#include "launch/assembly/pretrained.hpp"
 #include "ops/models/multimodal.hpp"
 #include "support/load_weights.hpp"
 

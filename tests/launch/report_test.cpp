@@ -1,4 +1,4 @@
-#include "launch/report.hpp"
+#include "launch/report/report.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,10 +12,10 @@
 #include "io/base64.hpp"
 #include "io/file.hpp"
 #include "io/image.hpp"
-#include "launch/html.hpp"
-#include "launch/options.hpp"
-#include "launch/run_history.hpp"
-#include "launch/run_start.hpp"
+#include "launch/config/options.hpp"
+#include "launch/report/html.hpp"
+#include "launch/report/run_history.hpp"
+#include "launch/training/run_start.hpp"
 
 namespace skymm {
 namespace {

@@ -1,4 +1,4 @@
-#include "launch/run.hpp"
+#include "launch/evaluation/run.hpp"
 
 #include <gtest/gtest.h>
 

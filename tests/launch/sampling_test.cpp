@@ -1,4 +1,4 @@
-#include "launch/sampling.hpp"
+#include "launch/evaluation/sampling.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "launch/schedule_drawing.hpp"
+#include "launch/report/schedule_drawing.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include <pugixml.hpp>
 
 #include "io/file.hpp"
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
 #include "launch/plan_command.hpp"
 #include "support/text.hpp"
 

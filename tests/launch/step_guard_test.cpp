@@ -1,4 +1,4 @@
-#include "launch/step_guard.hpp"
+#include "launch/training/step_guard.hpp"
 
 #include <cmath>
 #include <limits>

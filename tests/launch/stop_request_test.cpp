@@ -1,4 +1,4 @@
-#include "launch/stop_request.hpp"
+#include "launch/training/stop_request.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <thread>
 
-#include "launch/command.hpp"
+#include "launch/config/exit_code.hpp"
 #include "support/text.hpp"
 
 namespace skymm {

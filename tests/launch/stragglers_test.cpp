@@ -1,4 +1,4 @@
-#include "launch/stragglers.hpp"
+#include "launch/training/stragglers.hpp"
 
 #include <gmock/gmock.h>
 

@@ -1,4 +1,4 @@
-#include "launch/tensorboard.hpp"
+#include "launch/training/tensorboard.hpp"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

@@ -8,7 +8,7 @@
 
 #include "core/trace.hpp"
 #include "io/checkpoint_folder.hpp"
-#include "launch/ranks_report.hpp"
+#include "launch/training/ranks_report.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
 #include "support/support.hpp"

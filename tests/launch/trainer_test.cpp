@@ -1,4 +1,4 @@
-#include "launch/trainer.hpp"
+#include "launch/training/trainer.hpp"
 
 #include <unistd.h>
 

@@ -5,9 +5,9 @@
 
 #include "io/file.hpp"
 #include "io/json.hpp"
-#include "launch/adapter.hpp"
-#include "launch/options.hpp"
-#include "launch/pretrained.hpp"
+#include "launch/assembly/adapter.hpp"
+#include "launch/assembly/pretrained.hpp"
+#include "launch/config/options.hpp"
 #include "support/checkpoint.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"

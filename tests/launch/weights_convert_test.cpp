@@ -1,7 +1,7 @@
-#include "launch/weights_convert.hpp"
+#include "launch/assembly/weights_convert.hpp"
 
 #include "io/weights/quantized.hpp"
-#include "launch/options.hpp"
+#include "launch/config/options.hpp"
 #include "ops/models/multimodal.hpp"
 #include "support/tiny_run.hpp"
 

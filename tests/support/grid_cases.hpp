@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch/config.hpp"
+#include "launch/config/config.hpp"
 #include "parallel/grid.hpp"
 
 namespace skymm::testing {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/pretrained.hpp"
+#include "launch/assembly/pretrained.hpp"
 
 namespace skymm::testing {
 

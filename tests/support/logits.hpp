@@ -1,7 +1,7 @@
 // What a pretrained decoder computes.
 #pragma once
 
-#include "launch/pretrained.hpp"
+#include "launch/assembly/pretrained.hpp"
 #include "ops/models/multimodal.hpp"
 #include "support/load_weights.hpp"
 

@@ -7,8 +7,8 @@
 #include "io/file.hpp"
 #include "io/image.hpp"
 #include "io/weights/safetensors.hpp"
-#include "launch/assembly.hpp"
-#include "launch/config.hpp"
+#include "launch/assembly/assembly.hpp"
+#include "launch/config/config.hpp"
 #include "support/text.hpp"
 
 namespace skymm::testing {

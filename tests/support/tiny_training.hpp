@@ -6,7 +6,7 @@
 #include <sstream>
 
 #include "io/dataset.hpp"
-#include "launch/trainer.hpp"
+#include "launch/training/trainer.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm::testing {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "core/round_up.hpp"
 #include "ops/kernels/cpu/block_add.hpp"
 #include "ops/kernels/cpu/launch.hpp"
 #include "ops/kernels/cpu/matmul_wide.hpp"
@@ -199,8 +200,6 @@ void multiply_plain(const Matrix& a, const Matrix& b, const Matrix& c, const Epi
 constexpr std::int64_t panel_cols = 256;  // at most, of b and c in one block
 constexpr std::int64_t column_unit = 64;  // panels are a multiple of it: the widest block of oneDNN's layouts
 constexpr std::int64_t row_unit = 32;
-
-std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // [0, n) in pieces of nearly one size: multiples of `unit`, and at most `most` (itself one).
 std::int64_t piece_of(std::int64_t n, std::int64_t most, std::int64_t unit) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/round_up.hpp"
 #include "ops/kernels/cpu/launch.hpp"
 #include "ops/kernels/cpu/matmul_wide.hpp"
 
@@ -13,8 +14,6 @@ struct Panel {
   Matrix matrix;
   PanelLayout layout = PanelLayout::plain;
 };
-
-inline std::int64_t round_up(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // Memory of this thread for one panel, kept from call to call.
 void* panel_memory(std::int64_t bytes);

@@ -1,0 +1,49 @@
+// LoRA outside of training: adapters as PEFT writes and reads them (adapter_config.json, adapter_model.safetensors),
+// and merged into the weights that they belong to.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "io/hash.hpp"
+#include "io/weights/safetensors.hpp"
+#include "launch/config/config.hpp"
+
+namespace skymm {
+
+struct Adapter {
+  std::int64_t rank = 0;
+  double alpha = 0, dropout = 0;
+  bool rank_stabilized = false;      // scaled by alpha / sqrt(rank)
+  std::vector<std::string> targets;  // "q_proj", ...
+  std::string base;                  // what it was trained on: a path or a preset
+  NamedTensors tensors;              // "model.layers.0.self_attn.q_proj.lora_A.weight" [rank, in], lora_B [out, rank]
+
+  double scaling() const;
+};
+
+// What a run trained: its trained.safetensors or newest checkpoint, or the given file (safetensors or a checkpoint).
+struct TrainedRun {
+  TrainConfig config;
+  std::string file;  // that the tensors are from
+  NamedTensors tensors;
+};
+TrainedRun read_trained(const std::string& run_dir, const std::string& file = "");
+
+// Throws Error where the run has no LoRA.
+Adapter adapter_of(const TrainedRun& run);
+
+// PEFT's folder. Throws Error that names what is not plain LoRA (DoRA, ranks by pattern, trained biases), a matrix
+// without its partner, and shapes that do not belong together.
+Adapter read_adapter(const std::string& folder);
+void write_adapter(const Adapter& adapter, const std::string& folder);
+
+// `base` with the adapter's terms added to the weights, W + scaling B A, summed in f32 and rounded once to W's dtype
+// (f32 of quantised weights becomes bf16). One tensor exists at a time. Throws Error for a target that `base` lacks.
+std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapter);
+
+// Into model.safetensors or, where that would be larger than `shard_bytes`, into shards with an index.
+void write_model(const std::string& folder, const std::vector<PlannedTensor>& tensors, std::uint64_t shard_bytes);
+
+}  // namespace skymm

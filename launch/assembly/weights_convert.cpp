@@ -1,0 +1,223 @@
+#include "launch/assembly/weights_convert.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "io/weights/quantized.hpp"
+#include "launch/config/options.hpp"
+#include "ops/models/multimodal.hpp"
+
+namespace skymm {
+namespace {
+
+// How weights are stored: plain in a dtype, or, the linear ones, in few bits.
+struct StoredFormat {
+  DType dtype = DType::bf16;
+  std::optional<Quantization> quantization = {};
+};
+
+StoredFormat parse_format(const std::string& name, bool double_quantization) {
+  if (double_quantization && name != "nf4") fail_usage("--double-quantization is for --format nf4; it is {}", name);
+  if (name == "f32" || name == "bf16") return {parse_dtype(name)};
+  if (name == "int8") return {DType::bf16, Quantization{QuantizedFormat::int8, false}};
+  if (name == "nf4") return {DType::bf16, Quantization{QuantizedFormat::nf4, double_quantization}};
+  fail_usage("--format {} is unknown; give f32, bf16, int8 or nf4", name);
+}
+
+// The linear weights of blocks, as a model quantises them: not norms, biases, tables or the head, nor what trains.
+bool is_block_linear(const std::string& name, const Shape& shape) {
+  const bool in_block = name.find(".layers.") != std::string::npos || name.ends_with("patch_embedding.weight");
+  return in_block && shape.rank() >= 2 && name.ends_with(".weight") && !name.starts_with("resampler") &&
+         name.find("lora_") == std::string::npos;
+}
+
+// A weight that a file is to have, without its elements.
+struct PlannedWeight {
+  std::string name;
+  Shape shape;
+  StoredFormat format;
+};
+
+PlannedWeight planned(const std::string& name, const Shape& shape, const StoredFormat& format) {
+  StoredFormat own = format;
+  if (!is_block_linear(name, shape)) own.quantization.reset();
+  return {name, shape, own};
+}
+
+// Writes weights of which one at a time is in memory.
+class WeightsFile {
+ public:
+  WeightsFile(const std::string& path, const std::vector<PlannedWeight>& weights)
+      : writer_(path, tensors_of(weights), metadata_of(weights)) {}
+
+  void write(const PlannedWeight& weight, const Tensor& value) {
+    if (!weight.format.quantization) {
+      return writer_.write(weight.name, value.to(weight.format.dtype));
+    }
+    const bool floating = value.dtype() == DType::f32 || value.dtype() == DType::bf16;
+    const QuantizedTensor codes = QuantizedTensor::empty(weight.shape, *weight.format.quantization);
+    kernels(value).quantize(floating ? value : value.to(DType::f32), codes);
+    for (const auto& [name, tensor] : stored_tensors(weight.name, {}, codes)) writer_.write(name, tensor);
+  }
+
+  void commit() { writer_.commit(); }
+
+ private:
+  static std::vector<StreamedTensor> tensors_of(const std::vector<PlannedWeight>& weights) {
+    std::vector<StreamedTensor> all;
+    for (const PlannedWeight& weight : weights) {
+      if (!weight.format.quantization) {
+        all.push_back({weight.name, weight.format.dtype, weight.shape});
+        continue;
+      }
+      // Its memory is never touched: only the shapes are asked for.
+      const QuantizedTensor codes = QuantizedTensor::empty(weight.shape, *weight.format.quantization);
+      for (const auto& [name, tensor] : stored_tensors(weight.name, {}, codes)) {
+        all.push_back({name, tensor.dtype(), tensor.shape()});
+      }
+    }
+    return all;
+  }
+
+  static std::map<std::string, std::string> metadata_of(const std::vector<PlannedWeight>& weights) {
+    std::map<std::string, std::string> metadata;
+    for (const PlannedWeight& weight : weights) {
+      if (!weight.format.quantization) continue;
+      QuantizedTensor codes{.format = weight.format.quantization->format, .shape = weight.shape};
+      metadata.insert(quantized_metadata(weight.name, codes));
+    }
+    return metadata;
+  }
+
+  SafetensorsWriter writer_;
+};
+
+const Flag format_flag{"format", "FORMAT", "f32, bf16, or for linear weights of blocks int8 or nf4; default bf16"};
+const Flag double_flag{"double-quantization", "BOOL", "nf4: scales in 8 bits too; default false"};
+
+StoredFormat format_of(const Arguments& given) {
+  const std::string* name = given.find("format");
+  return parse_format(name != nullptr ? *name : "bf16", given.get("double-quantization", parse_bool, false));
+}
+
+Tensor read_weight(const WeightSource& file, const std::string& name) {
+  if (!has_quantized(file, name)) return file.read(name);
+  const QuantizedTensor codes = read_quantized(file, name);
+  const Tensor plain = Tensor::empty(codes.shape, DType::f32);
+  kernels(plain).dequantize(codes, plain);
+  return plain;
+}
+
+Shape shape_of(const WeightSource& file, const std::string& name) {
+  if (has_quantized(file, name)) return read_quantized(file, name).shape;
+  Shape shape;
+  for (const std::int64_t dim : file.entry(name).shape) shape.push_back(dim);
+  return shape;
+}
+
+}  // namespace
+
+int convert_command(const std::vector<std::string>& arguments) {
+  const std::vector<Flag> flags{format_flag, double_flag};
+  const Arguments given = parse_arguments("skymm weights convert", flags, arguments, 2);
+  if (given.help) {
+    std::fputs(("skymm weights convert IN OUT [--format FORMAT]\n\nWrites the weights of a safetensors file in another "
+                "format, one weight in memory at a time.\n\n" +
+                flags_help(flags))
+                   .c_str(),
+               stdout);
+    return 0;
+  }
+  if (given.positional.size() != 2) fail_usage("skymm weights convert takes two files: IN OUT");
+  const SafetensorsReader file(given.positional[0]);
+  const StoredFormat format = format_of(given);
+  std::vector<PlannedWeight> weights;
+  for (const std::string& name : weight_names(file)) weights.push_back(planned(name, shape_of(file, name), format));
+  WeightsFile out(given.positional[1], weights);
+  for (const PlannedWeight& weight : weights) out.write(weight, read_weight(file, weight.name));
+  out.commit();
+  return 0;
+}
+
+namespace {
+
+// The names and shapes of a decoder's weights, in the order of its layers, without their memory.
+std::vector<PlannedWeight> decoder_weights(const DecoderConfig& d, const StoredFormat& format) {
+  std::vector<PlannedWeight> weights;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    weights.push_back(planned(name, shape, format));
+  };
+  const std::int64_t queries = d.heads * d.head_width, keys = d.kv_heads * d.head_width;
+  add("model.embed_tokens.weight", {d.vocabulary, d.width});
+  for (std::int64_t i = 0; i < d.layers; ++i) {
+    const std::string layer = fmt::format("model.layers.{}.", i);
+    add(layer + "input_layernorm.weight", {d.width});
+    add(layer + "self_attn.q_proj.weight", {queries, d.width});
+    add(layer + "self_attn.k_proj.weight", {keys, d.width});
+    add(layer + "self_attn.v_proj.weight", {keys, d.width});
+    add(layer + "self_attn.o_proj.weight", {d.width, queries});
+    add(layer + "post_attention_layernorm.weight", {d.width});
+    add(layer + "mlp.gate_proj.weight", {d.ffn, d.width});
+    add(layer + "mlp.up_proj.weight", {d.ffn, d.width});
+    add(layer + "mlp.down_proj.weight", {d.width, d.ffn});
+  }
+  add("model.norm.weight", {d.width});
+  if (!d.tied) add("lm_head.weight", {d.vocabulary, d.width});
+  return weights;
+}
+
+// Of a vision tower, whose memory is never touched: only names and shapes are asked for.
+std::vector<PlannedWeight> vision_weights(const VisionConfig& config, const StoredFormat& format) {
+  std::vector<PlannedWeight> weights;
+  VisionTransformer vision(config, DType::bf16, cpu());
+  vision.visit("vision_model", [&](const std::string& name, const Parameter& parameter) {
+    weights.push_back(planned(name, parameter.shape, format));
+  });
+  return weights;
+}
+
+std::vector<PlannedWeight> weights_of_presets(const Arguments& given) {
+  const std::string *decoder = given.find("preset"), *vision = given.find("vision");
+  if (decoder == nullptr && vision == nullptr) fail_usage("give --preset for a decoder, --vision for a tower, or both");
+  std::vector<PlannedWeight> weights;
+  if (decoder != nullptr) weights = decoder_weights(decoder_preset(*decoder), format_of(given));
+  if (vision == nullptr) return weights;
+  std::vector<PlannedWeight> more = vision_weights(vision_preset(*vision), format_of(given));
+  weights.insert(weights.end(), more.begin(), more.end());
+  return weights;
+}
+
+}  // namespace
+
+int synthesize_command(const std::vector<std::string>& arguments) {
+  const std::vector<Flag> flags{{"preset", "NAME", "decoder, such as llama-13b or tinyllama-1.1b"},
+                                {"vision", "NAME", "vision tower, such as clip-vit-l14"},
+                                {"out", "FILE", "safetensors file to write"},
+                                format_flag,
+                                double_flag,
+                                {"seed", "N", "of the random numbers; default 1"}};
+  const Arguments given = parse_arguments("skymm weights synthesize", flags, arguments, 0);
+  if (given.help) {
+    std::fputs(
+        ("skymm weights synthesize [--preset NAME] [--vision NAME] --out FILE [--format FORMAT]\n\nWrites random "
+         "weights of a decoder, a vision tower or both, scaled as training starts with them, one weight in "
+         "memory at a time.\n\n" +
+         flags_help(flags))
+            .c_str(),
+        stdout);
+    return 0;
+  }
+  const std::uint64_t seed = given.get("seed", parse_unsigned, std::uint64_t{1});
+  const std::vector<PlannedWeight> weights = weights_of_presets(given);
+  WeightsFile out(given.required("out"), weights);
+  for (const PlannedWeight& weight : weights) {
+    Parameter parameter(weight.shape);
+    parameter.value = Tensor::empty(weight.shape, DType::f32);
+    initialize(weight.name, parameter, seed);
+    out.write(weight, parameter.value);
+  }
+  out.commit();
+  return 0;
+}
+
+}  // namespace skymm

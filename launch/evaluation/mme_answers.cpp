@@ -1,0 +1,43 @@
+#include "launch/evaluation/mme_answers.hpp"
+
+#include "io/file.hpp"
+#include "launch/evaluation/shared_answers.hpp"
+
+namespace skymm {
+namespace {
+
+// Yes, no or their Chinese words are one or two tokens; MME's rule reads four characters.
+constexpr int answer_tokens = 4;
+
+Sample sample_of(const MmeQuestion& question) {
+  Sample sample;
+  sample.id = question.path;
+  sample.images = {read_file(question.path)};
+  sample.parts = {image_part(0), text_part(question.question)};
+  return sample;
+}
+
+}  // namespace
+
+std::vector<std::vector<MmeResult>> answer_mme(Run& run, Communicator& ranks, const std::vector<MmeTask>& tasks) {
+  std::vector<const MmeQuestion*> all;
+  for (const MmeTask& task : tasks) {
+    for (const MmeQuestion& question : task.questions) all.push_back(&question);
+  }
+  const std::vector<std::string> answers = shared_answers(run, ranks,
+                                                          {.count = all.size(),
+                                                           .group = 2,
+                                                           .sample = [&](std::size_t i) { return sample_of(*all[i]); },
+                                                           .max_tokens = answer_tokens});
+  std::vector<std::vector<MmeResult>> results;
+  auto answer = answers.begin();
+  for (const MmeTask& task : tasks) {
+    results.emplace_back();
+    for (const MmeQuestion& question : task.questions) {
+      results.back().push_back({question.picture, question.question, question.truth, *answer++});
+    }
+  }
+  return results;
+}
+
+}  // namespace skymm

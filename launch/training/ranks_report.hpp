@@ -1,0 +1,18 @@
+// What all ranks have to tell about a run, put together on rank 0.
+#pragma once
+
+#include <string>
+
+#include "core/communicator.hpp"
+#include "launch/assembly/model_loading.hpp"
+
+namespace skymm {
+
+// A line a purpose: the most of its `device`'s memory that a rank had live at once, MiB, and which rank it was; then
+// what ranks of one node share, which is in no other line. Collective.
+std::string memory_table(Communicator& world, const SharedWeights& shared = {}, Device& device = cpu());
+
+// The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0; collective.
+void write_trace(Communicator& world, const std::string& path);
+
+}  // namespace skymm

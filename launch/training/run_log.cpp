@@ -1,0 +1,174 @@
+#include "launch/training/run_log.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/error.hpp"
+#include "core/log.hpp"
+
+namespace skymm {
+namespace {
+
+std::string clock_text(double seconds) {
+  const auto s = static_cast<std::int64_t>(seconds);
+  return s >= 3600 ? fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+                   : fmt::format("{}:{:02}", s / 60, s % 60);
+}
+
+}  // namespace
+
+RunLog::RunLog(const TrainConfig& config, bool speaks, double peak_gflops)
+    : config_(config), speaks_(speaks), peak_gflops_(peak_gflops) {
+  if (!speaks_) return;
+  std::error_code failure;
+  std::filesystem::create_directories(config.run.dir, failure);
+  check(!failure, "the run directory {} cannot be made: {}", config.run.dir, failure.message());
+  const std::string path = config.run.dir + "/metrics.jsonl";
+  file_.open(path, std::ios::app);
+  check(file_.is_open(), "{} cannot be written", path);
+}
+
+RunLog::~RunLog() = default;
+
+double RunLog::seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+}
+
+void RunLog::record(std::int64_t step, const std::string& name, double value) {
+  auto curve = std::ranges::find(curves_, name, &Curve::name);
+  if (curve == curves_.end()) curve = curves_.insert(curves_.end(), {name, {}});
+  curve->points.emplace_back(step, value);
+  events().scalar(step, name, value);
+}
+
+EventWriter& RunLog::events() {
+  if (!events_) events_ = std::make_unique<EventWriter>(config_.run.dir, std::max<std::int64_t>(first_step_, 0));
+  return *events_;
+}
+
+void RunLog::step(const StepMetrics& m) {
+  add_to_totals(m);
+  if (!speaks_) return;
+  if (first_step_ < 0) first_step_ = m.step - 1;
+  recent_.push_back(m);
+  for (std::size_t i = 0; i < languages_.size(); ++i) {
+    languages_[i] += m.languages[i];
+    polarities_[i] += m.polarities[i];
+  }
+  record(m.step, "loss", m.loss);
+  events().scalar(m.step, "learning rate", m.learning_rate);
+  events().scalar(m.step, "gradient norm", m.gradient_norm);
+  if (m.seconds > 0 && m.tokens > 0) events().scalar(m.step, "speed/tokens per second", m.tokens / m.seconds);
+  if (m.seconds > 0 && m.gflop > 0) events().scalar(m.step, "speed/GFLOP per second", m.gflop / m.seconds);
+  const nlohmann::json entry = {{"step", m.step},
+                                {"loss", m.loss},
+                                {"learning_rate", m.learning_rate},
+                                {"gradient_norm", m.gradient_norm},
+                                {"tokens", m.tokens},
+                                {"images", m.images},
+                                {"gflop", m.gflop},
+                                {"seconds", m.seconds},
+                                {"data_wait_seconds", m.data_wait_seconds},
+                                {"communication_seconds", m.communication_seconds},
+                                {"bad_samples", m.bad_samples},
+                                {"samples_english", m.languages[1]},
+                                {"samples_chinese", m.languages[2]},
+                                {"answers_positive", m.polarities[1]},
+                                {"answers_negative", m.polarities[2]},
+                                {"skipped", m.skipped}};
+  file_ << entry.dump() << '\n' << std::flush;
+  if (m.step % config_.train.log_every == 0 || m.step == config_.train.steps) line();
+}
+
+void RunLog::add_to_totals(const StepMetrics& m) {
+  const StepMetrics before = sum_;
+  sum_ = m;
+  sum_.tokens += before.tokens;
+  sum_.images += before.images;
+  sum_.gflop += before.gflop;
+  sum_.seconds += before.seconds;
+}
+
+std::string RunLog::totals() const {
+  nlohmann::json totals = {{"loss", sum_.loss},   {"tokens", sum_.tokens},   {"images", sum_.images},
+                           {"gflop", sum_.gflop}, {"seconds", sum_.seconds}, {"bad_samples", sum_.bad_samples}};
+  if (validation_loss_ > 0) totals["validation_loss"] = validation_loss_;
+  return totals.dump();
+}
+
+void RunLog::restore_totals(const std::string& totals) {
+  const nlohmann::json saved = nlohmann::json::parse(totals, nullptr, false);
+  if (!saved.is_object()) return;
+  sum_.tokens = saved.value("tokens", 0.0);
+  sum_.images = saved.value("images", 0.0);
+  sum_.gflop = saved.value("gflop", 0.0);
+  sum_.seconds = saved.value("seconds", 0.0);
+  validation_loss_ = saved.value("validation_loss", 0.0);
+}
+
+void RunLog::line() {
+  StepMetrics sum;
+  for (const StepMetrics& m : recent_) {
+    sum.loss += m.loss / static_cast<double>(recent_.size());
+    sum.seconds += m.seconds;
+    sum.tokens += m.tokens;
+    sum.images += m.images;
+    sum.gflop += m.gflop;
+    sum.data_wait_seconds += m.data_wait_seconds;
+    sum.communication_seconds += m.communication_seconds;
+  }
+  const StepMetrics& last = recent_.back();
+  const double eta =
+      seconds() / static_cast<double>(last.step - first_step_) * static_cast<double>(config_.train.steps - last.step);
+  std::string text =
+      fmt::format("step {:>6}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {:.0f} tokens/s", last.step, config_.train.steps,
+                  sum.loss, last.learning_rate, last.gradient_norm, sum.tokens / sum.seconds);
+  if (sum.images > 0) text += fmt::format("  {:.0f} images/s", sum.images / sum.seconds);
+  if (sum.gflop > 0) text += fmt::format("  {:.1f} GFLOP/s", sum.gflop / sum.seconds);
+  if (sum.gflop > 0 && peak_gflops_ > 0)
+    text += fmt::format(" ({:.0f}%)", 100 * sum.gflop / sum.seconds / peak_gflops_);
+  text += fmt::format("  data {:.0f}%", 100 * sum.data_wait_seconds / sum.seconds);
+  if (sum.communication_seconds > 0) {
+    text += fmt::format("  communication {:.0f}%", 100 * sum.communication_seconds / sum.seconds);
+  }
+  if (last.bad_samples > 0) text += fmt::format("  bad samples {}", last.bad_samples);
+  log::info("{}  eta {}", text, clock_text(eta));
+  recent_.clear();
+}
+
+void RunLog::validation(std::int64_t step, double loss) {
+  validation_loss_ = loss;
+  figure(step, "validation loss", loss);
+  if (speaks_) log::info("step {:>6}  validation loss {:.4f}", step, loss);
+}
+
+void RunLog::mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn) {
+  if (!speaks_) return;
+  const std::vector<double> counts = mixture.drawn(drawn);
+  std::string text;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const std::string& path = config_.data.train[i].path;
+    const double share = counts[i] / static_cast<double>(std::max<std::int64_t>(drawn, 1)),
+                 size = static_cast<double>(mixture.source(static_cast<int>(i)).size()),
+                 epochs = size > 0 ? counts[i] / size : 0;
+    figure(step, "mixture/" + path, share);
+    figure(step, "epochs/" + path, epochs);
+    text += fmt::format("{}{} {:.1f}% ({:.2f} epochs)", i == 0 ? "" : ", ", path, 100 * share, epochs);
+  }
+  const auto share = [](const std::array<double, 3>& of, std::size_t i) {
+    const double all = of[0] + of[1] + of[2];
+    return all > 0 ? 100 * of[i] / all : 0;
+  };
+  log::info(
+      "step {:>6}  drawn: {}; samples: {:.1f}% English, {:.1f}% Chinese; answers: {:.1f}% positive, {:.1f}% negative",
+      step, text, share(languages_, 1), share(languages_, 2), share(polarities_, 1), share(polarities_, 2));
+}
+
+void RunLog::figure(std::int64_t step, const std::string& name, double value) {
+  if (!speaks_) return;
+  record(step, name, value);
+  file_ << nlohmann::json{{"step", step}, {name, value}}.dump() << '\n' << std::flush;
+}
+
+}  // namespace skymm
