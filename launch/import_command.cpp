@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <thread>
 
 #include "core/log.hpp"
@@ -100,6 +101,10 @@ void print_result(const ImportResult& result) {
               static_cast<long long>(result.shards));
   for (const auto& [reason, count] : result.rejects) {
     std::printf("  rejected: %-16s%10lld\n", reason.c_str(), static_cast<long long>(count));
+  }
+  if (!result.rejects.empty()) {
+    const std::filesystem::path list = std::filesystem::path(result.manifest).parent_path() / rejects_name;
+    std::printf("  each with its reason in %s\n", list.c_str());
   }
   std::printf("  duplicates: %lld samples whose pictures all came before\n", static_cast<long long>(result.duplicates));
   std::fflush(stdout);

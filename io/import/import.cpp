@@ -70,6 +70,7 @@ void claim_folder(const ImportOptions& options) {
         "the folder, or choose another",
         options.out);
   } else {
+    fs::remove(fs::path(options.out) / rejects_name);  // of an attempt that found nothing to keep
     check(fs::is_empty(options.out), "{} is not empty; choose an empty folder, or one that does not exist",
           options.out);
     write_file(path, text);
@@ -145,18 +146,28 @@ class RankImport {
   Clock::time_point start_ = Clock::now(), shown_ = start_;
 };
 
-// On one rank, when all shards are there.
+// A line of the list of rejects, for a person.
+std::string reject_text(const std::string& line) {
+  const json entry = json::parse(line);
+  return fmt::format("{}, {}: {} ({})", entry["input"].get<std::string>(), entry["where"].get<std::string>(),
+                     entry["reason"].get<std::string>(), entry["detail"].get<std::string>());
+}
+
+// On one rank, when all shards are there. Where not a sample is left, only the list of rejects is, and Error.
 void finish(const ImportOptions& options) {
   Manifest manifest;
   std::map<std::string, std::int64_t> rejects;
+  std::string first_reject;
   std::vector<std::string> paths, leftovers;
-  AtomicFile list((fs::path(options.out) / "rejects.jsonl").string());
+  AtomicFile list((fs::path(options.out) / rejects_name).string());
   for (std::size_t input = 0; input < options.inputs.size(); ++input) {
     const ImportedShards done = find_imported_shards(options.out, input);
     check(done.complete, "{}: the shards of {} are not complete", options.out, options.inputs[input]);
     for (const ImportedShard& shard : done.shards) {
       for (const auto& [reason, count] : shard.rejects) rejects[reason] += count;
-      list.write(read_file(rejects_path(shard.path)));
+      const std::string lines = read_file(rejects_path(shard.path));
+      if (first_reject.empty()) first_reject = lines.substr(0, lines.find('\n'));
+      list.write(lines);
       leftovers.push_back(rejects_path(shard.path));
       (shard.samples > 0 ? paths : leftovers).push_back(shard.path);
     }
@@ -179,9 +190,13 @@ void finish(const ImportOptions& options) {
   provenance["rejects"] = rejects;
   provenance["duplicate_samples"] = duplicates;
   manifest.provenance = provenance.dump();
-  write_manifest((fs::path(options.out) / manifest_name).string(), manifest);
+  if (!manifest.shards.empty()) write_manifest((fs::path(options.out) / manifest_name).string(), manifest);
   leftovers.push_back((fs::path(options.out) / "import.json").string());
   for (const std::string& path : leftovers) fs::remove(path);
+  check(!manifest.shards.empty(), "nothing was imported: {}",
+        first_reject.empty() ? "the inputs have no entries"
+                             : fmt::format("no entry can be used; the first is {}; all are in {}",
+                                           reject_text(first_reject), (fs::path(options.out) / rejects_name).string()));
 }
 
 ImportResult result_of(const std::string& out) {

@@ -19,6 +19,8 @@
 
 namespace skymm {
 
+constexpr const char* rejects_name = "rejects.jsonl";
+
 struct ImportProgress {
   std::string input;
   std::int64_t samples = 0, rejected = 0;  // of this rank, in this run

@@ -137,6 +137,21 @@ TEST_F(Import, LlavaTakesWhatFitsAndListsTheRest) {
   EXPECT_EQ(refused[12].at("where"), "entry 16");
 }
 
+TEST_F(Import, WithoutASampleItFailsWithAReasonAndCanBeTriedAgain) {
+  put("pictures/a.png", picture(1));
+  put("set.json",
+      json::array(
+          {{{"id", "1"},
+            {"image", "a.png"},
+            {"conversations", {{{"from", "human"}, {"value", "<image>\nWhat?"}}, {{"from", "gpt"}, {"value", "A."}}}}}})
+          .dump());
+  EXPECT_THAT(error_of([&] { import("llava", {"set.json"}); }),
+              AllOf(HasSubstr("nothing was imported"), HasSubstr("a.png"), HasSubstr("rejects.jsonl")));
+  EXPECT_EQ(rejects().size(), 1U);
+  options.images = folder_.file("pictures");
+  EXPECT_EQ(import("llava", {"set.json"}).samples, 1);
+}
+
 TEST_F(Import, TornJsonKeepsWhatCameBefore) {
   std::string text = "[";
   for (int i = 0; i < 5; ++i) text += json{{"id", i}, {"conversations", turns({"Who?", "I."})}}.dump() + ",";
