@@ -1,19 +1,16 @@
 #include "launch/train_command.hpp"
 
 #include <cstdio>
-#include <filesystem>
 #include <utility>
 
 #include "core/log.hpp"
 #include "core/trace.hpp"
-#include "io/file.hpp"
 #include "launch/command.hpp"
 #include "launch/config/config.hpp"
 #include "launch/config/exit_code.hpp"
 #include "launch/report/report.hpp"
 #include "launch/training/lvm_training.hpp"
 #include "launch/training/ranks_report.hpp"
-#include "launch/training/run_start.hpp"
 #include "launch/training/stop_request.hpp"
 #include "launch/training/trainer.hpp"
 #include "parallel/communicator.hpp"
@@ -44,12 +41,7 @@ int train_command(const std::vector<std::string>& arguments) {
   set_stacks_folder(config->run.dir);
   ranks = connect(std::move(ranks), device, parse_transport(config->parallel.transport));
   if (config->run.trace) enable_trace();
-  if (ranks->rank() == 0) {
-    std::filesystem::create_directories(config->run.dir);
-    write_file(config->run.dir + "/config.ini", to_ini(*config));
-    append_start(config->run.dir, this_start(ranks->size()));
-  }
-  log::info("{}; on {}; config in {}/config.ini", describe(job), device.name(), config->run.dir);
+  log::info("{}; on {}; run directory {}", describe(job), device.name(), config->run.dir);
   if (!config->run.cudnn.empty()) log::info("cuDNN computes {}", fmt::join(config->run.cudnn, " and "));
   if (device.is_emulated()) log::warn("CUDA's kernels run emulated on the CPU, to test them: this is very slow");
   RunEnd end = RunEnd::done;

@@ -11,6 +11,7 @@
 #include "launch/assembly/batches.hpp"
 #include "launch/training/lvm_data.hpp"
 #include "launch/training/run_log.hpp"
+#include "launch/training/run_start.hpp"
 #include "ops/functions/activation.hpp"
 #include "parallel/zero/optimizer.hpp"
 
@@ -195,6 +196,7 @@ void LvmTraining::run() {
   Optimizer optimizer({trainable_parameters(model_)}, optimizer_options(config_), ZeroOptions{config_.parallel.zero},
                       world_, world_);
   RunLog log(config_, world_.rank() == 0);
+  if (world_.rank() == 0) record_start(config_, world_.size());
   log::info("LVM: {} canvases, {} names in two languages, {} pictures a step over {} ranks", train_.size(),
             train_.names().size(), config_.train.global_batch, world_.size());
   std::future<LvmBatch> next = std::async(std::launch::async, [this] { return load_step(0); });

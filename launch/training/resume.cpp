@@ -28,8 +28,10 @@ std::string refusal(const CheckpointFile& file, const TrainConfig& config,
     if (told) differences += "\n  " + change.str();
   }
   if (differences.empty()) return "";
-  return fmt::format("the checkpoint {} belongs to another model; give the config and weights it was made with:{}",
-                     file.path(), differences);
+  return fmt::format(
+      "the checkpoint {} belongs to another model; give the config and weights it was made with, or start "
+      "anew in another run.dir (here: run.resume none):{}",
+      file.path(), differences);
 }
 
 // Rank 0's choice, told to all.

@@ -7,12 +7,14 @@
 #include <array>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
 
 #include "core/error.hpp"
+#include "io/file.hpp"
 #include "launch/config/options.hpp"
 
 namespace skymm {
@@ -67,6 +69,12 @@ void append_start(const std::string& run_dir, const RunStart& start) {
                       {"cores", start.cores}, {"ranks", start.ranks}, {"threads", start.threads}};
   file << entry.dump(-1, ' ', false, json::error_handler_t::replace) << '\n' << std::flush;
   check(file.good(), "{} cannot be written", path);
+}
+
+void record_start(const TrainConfig& config, int ranks) {
+  std::filesystem::create_directories(config.run.dir);
+  write_file(config.run.dir + "/config.ini", to_ini(config));
+  append_start(config.run.dir, this_start(ranks));
 }
 
 std::vector<RunStart> read_starts(const std::string& run_dir) {

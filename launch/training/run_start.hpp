@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "launch/config/config.hpp"
+
 namespace skymm {
 
 struct RunStart {
@@ -18,6 +20,10 @@ double seconds_since_process_start();
 RunStart this_start(int ranks);
 
 void append_start(const std::string& run_dir, const RunStart& start);
+
+// config.ini of the run directory, which is made where it is missing, and this start of so many ranks. Called by one of
+// them once it is certain that the run starts: what a refused one was asked must not stand beside another's weights.
+void record_start(const TrainConfig& config, int ranks);
 
 // In order; damaged lines are left out, and a file that is not there is no start.
 std::vector<RunStart> read_starts(const std::string& run_dir);

@@ -68,7 +68,6 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
     log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
   }
   log_ = std::make_unique<RunLog>(config_, world_.rank() == 0, peak);
-  if (world_.rank() == 0) write_file(config_.run.dir + "/trainable.txt", assembly_.table);
 }
 
 Trainer::~Trainer() = default;
@@ -100,6 +99,14 @@ void Trainer::say_layout() const {
 
 RunEnd Trainer::run() {
   start_from_checkpoint();
+  if (world_.rank() == 0) {
+    record_start(config_, world_.size());
+    write_file(config_.run.dir + "/trainable.txt", assembly_.table);
+  }
+  if (first_step_ >= config_.train.steps) {
+    log::info("all {} steps are done already; for more raise train.steps, to start anew set run.resume none",
+              config_.train.steps);
+  }
   stopping_ = any(stop_request_.asked());
   if (stopping_) {
     say_stop(first_step_);
@@ -169,7 +176,7 @@ StepMetrics Trainer::step(std::int64_t number) {
   const std::vector<double> total = sum_over(world_, mine);
   stopping_ = stopping_ || total[7] > 0;
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
-        number);
+        number + 1);
   StepMetrics metrics;
   metrics.step = number + 1;
   metrics.loss = total[0] / total[1];

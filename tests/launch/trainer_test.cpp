@@ -10,6 +10,7 @@
 
 #include "core/error.hpp"
 #include "io/checkpoint_folder.hpp"
+#include "launch/training/run_start.hpp"
 #include "parallel/communicator.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
@@ -182,10 +183,13 @@ TEST_F(TrainerTest, TellsWhatItDrew) {
   EXPECT_NEAR(negative, 12, 2);
 }
 
-TEST_F(TrainerTest, ACheckpointOfAnotherModelIsRefused) {
+TEST_F(TrainerTest, ACheckpointOfAnotherModelIsRefusedAndItsRunIsLeftAsItWas) {
   train(config);
+  const std::string before = read_file(config.run.dir + "/config.ini");
   config.model.lora_rank = 8;
   EXPECT_THAT(error_of([&] { train(config); }), AllOf(HasSubstr("lora_A"), HasSubstr("model.lora_rank 4, now 8")));
+  EXPECT_EQ(read_file(config.run.dir + "/config.ini"), before);
+  EXPECT_EQ(read_starts(config.run.dir).size(), 1U);
 }
 
 TEST_F(TrainerTest, AnotherBatchGoesOnWithTheSamplesThatWereNotSeen) {
