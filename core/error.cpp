@@ -16,16 +16,21 @@ std::string_view short_path(std::string_view path) {
   return path;
 }
 
+std::string placed(const std::string& message, const std::source_location& where) {
+  return fmt::format("{} [{}:{}]", message, short_path(where.file_name()), where.line());
+}
+
 }  // namespace
 
 void set_process_rank(int rank) { current_rank = rank; }
 int process_rank() { return current_rank; }
 
 Error::Error(const std::string& message, std::source_location where)
-    : std::runtime_error(
-          fmt::format("rank {}: {} [{}:{}]", process_rank(), message, short_path(where.file_name()), where.line())),
+    : std::runtime_error(fmt::format("rank {}: {}", process_rank(), placed(message, where))),
       message_(message),
       rank_(process_rank()),
       where_(where) {}
+
+std::string Error::message_and_place() const { return placed(message_, where_); }
 
 }  // namespace skymm

@@ -20,6 +20,7 @@ class Error : public std::runtime_error {
   explicit Error(const std::string& message, std::source_location where = std::source_location::current());
 
   const std::string& message() const { return message_; }  // without rank and place
+  std::string message_and_place() const;
   int rank() const { return rank_; }
   const std::source_location& where() const { return where_; }
 

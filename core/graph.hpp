@@ -24,7 +24,7 @@ namespace skymm {
 
 class Graph;
 
-// A tensor in a graph. slot < 0: no gradient passes through it.
+// A tensor in a graph. slot: where the graph keeps its gradient; < 0: no gradient passes through it.
 class Variable {
  public:
   Variable() = default;
@@ -138,8 +138,9 @@ class Graph {
     bool previous_;
   };
 
-  // While it lives, values only make the output of a recomputed segment, which its second run has no use for: functions
-  // leave their nodes, and need not compute what comes out. Outside of such a run it changes nothing.
+  // While it lives, what functions compute is nothing but a recomputed segment's output. In the segment's second run
+  // nobody reads that: functions leave their nodes as ever, and may leave the values unwritten. Elsewhere it changes
+  // nothing.
   class SegmentOutput {
    public:
     explicit SegmentOutput(Graph& graph) : graph_(graph), previous_(graph.values_read_) {

@@ -82,9 +82,9 @@ int run_ranks(const std::function<int()>& body) {
   try {
     return body();
   } catch (const Error& error) {
-    log::write(LogLevel::error, error.what());
+    log::write(LogLevel::error, error.message_and_place());
   } catch (const std::exception& error) {
-    log::write(LogLevel::error, fmt::format("rank {}: {}", process_rank(), error.what()));
+    log::write(LogLevel::error, error.what());
   }
   end_ranks(1);
   return 1;
