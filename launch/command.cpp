@@ -33,7 +33,7 @@ const std::vector<Command>& commands() {
       {"chat", "answer about a picture, once or in a conversation", chat_command},
       {"plan", "what fits, how fast, on which grid; or draw a pipeline schedule", plan_command},
       {"report", "write report.html of a run: curves, figures, answers", report_command},
-      {"weights", "look into weight files; LoRA for PEFT, or merged for transformers", weights_command},
+      {"weights", "look into weight files, convert them; LoRA for PEFT, or merged for transformers", weights_command},
   };
   return table;
 }
@@ -49,6 +49,8 @@ std::string help_on_exit_codes() {
   return text;
 }
 
+bool asks_for_help(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
+
 std::string version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
   int length = 0;
@@ -61,7 +63,7 @@ std::string version() {
 
 int dispatch(const std::string& path, const std::string& what, const std::vector<Command>& table,
              const std::vector<std::string>& arguments) {
-  if (arguments.empty() || arguments.front() == "--help") {
+  if (arguments.empty() || asks_for_help(arguments.front())) {
     std::string text = fmt::format("{}\n\n{} COMMAND ...\n", what, path);
     for (const Command& command : table) text += help_entry(command.name, command.help, 12);
     text += fmt::format("\n{} COMMAND --help says more.\n", path);
@@ -89,7 +91,7 @@ int run_command_line(const std::vector<std::string>& arguments) {
         return 0;
       }
       const int code = dispatch("skymm", about, commands(), arguments);
-      if (!arguments.empty() && arguments.front() == "--help") std::fputs(help_on_exit_codes().c_str(), stdout);
+      if (!arguments.empty() && asks_for_help(arguments.front())) std::fputs(help_on_exit_codes().c_str(), stdout);
       return code;
     } catch (const UsageError& error) {
       if (read_job().rank == 0) std::fprintf(stderr, "%s\n", error.message().c_str());

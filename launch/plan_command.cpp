@@ -152,6 +152,9 @@ StepCounts micro_batch_of(const Arguments& given, const TrainConfig& config, con
 }
 
 int plan_recipe(const Arguments& given) {
+  if (given.find("config") == nullptr) {
+    fail_usage("skymm plan needs --config RECIPE.ini, or --draw FILE.svg; --help shows how");
+  }
   const TrainConfig config = *parse_config({"--config", given.required("config")});
   PlanInput input;
   input.model = model_config(config, vocabulary_of(config));

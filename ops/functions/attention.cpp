@@ -47,7 +47,7 @@ Variable self_attention(const Variable& qkv, const HeadCounts& heads, const Atte
       out, {.name = "self_attention",
             .inputs = {qkv},
             .input_gradient = [&run, x, out, logsumexp, heads, shape, rotary](const NodeGradients& gradients) {
-              const auto [h, kv, width] = heads;
+              const auto [h, kv, width] = heads;  // x holds q and k as they were turned
               const Tensor dx = x.empty_like();
               run.attention_gradient(gradients.output().split_last(h, width), heads_of(x, 0, h, width),
                                      heads_of(x, h, kv, width), heads_of(x, h + kv, kv, width),

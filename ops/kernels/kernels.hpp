@@ -2,16 +2,14 @@
 // picks the one of x's device.
 //
 // Conventions
-// - Token-major: activations are [tokens, width], all sequences of a micro-batch one after the other. Rows may be
-// strided
-//   (a column slice of a wider tensor); within a row elements are adjacent. T = tokens, D = width.
+// - Token-major: activations are [tokens, width], all sequences of a micro-batch one after the other. T = tokens,
+//   D = width. Rows may be strided (a column slice of a wider tensor); within a row elements are adjacent.
 // - Floating tensors are f32 or bf16, one dtype in a call unless a comment says otherwise; sums are in f32 or wider.
 //   Statistics (mean, inv_std, logsumexp) are f32.
 // - Outputs are allocated by the caller and overwritten. "+=" marks the ones that are added to: all gradients of
 //   parameters (f32) are, and `accumulate` arguments choose for input gradients.
 // - Each call is enqueued on the device's current stream. Shapes and dtypes are checked at once, on the caller's
-// thread:
-//   an Error names the primitive and the tensor.
+//   thread: an Error names the primitive and the tensor.
 // - Results are the same for any number of threads.
 #pragma once
 

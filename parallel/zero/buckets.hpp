@@ -1,9 +1,9 @@
 // How the trainable parameters of a chunk lie in flat memory: one after the other, cut into the buckets that one
 // collective moves. Each of the ranks that share the chunk owns an equal part of every bucket:
 //
-//   parameters  aaaaaaaabbbbbbbbbbbbbbccc.     (.: padding, at the end of the last bucket)
-//   buckets     aaaaaaaabbbb bbbbbbbbbbccc.
-//   owned by    000000111111 00000001111111    two ranks
+//   parameters  aaaaaaaabbbbbbbbbbbbccc.     (.: padding, at the end of the last bucket)
+//   buckets     aaaaaaaabbbb bbbbbbbbccc.
+//   owned by    000000111111 000000111111    two ranks
 //
 // A rank's parts, one after the other, are its shard of the chunk. Pure functions of sizes.
 #pragma once

@@ -8,9 +8,9 @@
 //   stage 2  w P            4 P / n + 4 C  12 P / n  32 b         (4 M + w) P   (n - 1) / n
 //   stage 3  w P / n + w C  4 P / n + 4 C  12 P / n  32 b or w C  (4 M + w G) P (n - 1) / n
 //
-// 16 b is 4 b for each of the sums under way at once (Reductions::most); without overlap there is one. Buffers are
-// never more than what trains. Ranks whose GPUs exchange tensors by NCCL make the sums of stages 0 and 1 in device
-// memory: there the buffer is 16 b at least.
+// 32 b: up to four sums are under way at once (Reductions::most), each with 4 b to send and 4 b to receive; without
+// overlap there is one, so 8 b. Buffers are never more than what trains. Ranks whose GPUs exchange tensors by NCCL make
+// the sums of stages 0 and 1 in device memory: there the buffer is 16 b at least.
 //
 // The terms in C are there while a chunk works on a micro-batch; a stage of several chunks gathers one ahead, and so
 // has w times those of two chunks. At stage 3 the weights under way lie in the buffer, which a micro-batch's gradients

@@ -71,8 +71,8 @@ class Optimizer {
   void wait_weights(int chunk);
   void release_weights(int chunk);
   // From stage 2 on: adds this micro-batch's gradients to the owners' shards, and clears them. A step calls it after
-  // every micro-batch, or never: step() then sums what the micro-batches have added up. Below, that is summed with
-  // `last`, which says that it is all, or by step(). It only begins: step() comes after the end.
+  // every micro-batch, or never: step() then sums what the micro-batches have added up. At stages 0 and 1 that sum
+  // begins with the call that says `last`, or else in step(). It only begins: step() waits for its end.
   void reduce_gradients(int chunk, bool last = false);
   // Not collective: the micro-batch's gradient of this parameter is complete (Graph::on_complete), and will be reduced.
   // Buckets that lack no other begin their way at once. Below stage 2 only in the last micro-batch of a step.
