@@ -120,6 +120,7 @@ StepReport Optimizer::step(float learning_rate, double weight) {
 }
 
 void Optimizer::skip_step() {
+  reductions_->finish();  // what is under way would be added to the next step
   for (const auto& chunk : chunks_) chunk->clear_gradients();
 }
 
