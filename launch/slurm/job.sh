@@ -14,7 +14,11 @@ MOST_RESTARTS=${MOST_RESTARTS:-20}
 export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1} OMP_WAIT_POLICY=passive
 export OMPI_MCA_hwloc_base_binding_policy=none  # mpirun binds a rank to one core otherwise, however many threads it has
 
-note() { printf '%s job %s: %s\n' "$(date '+%F %T')" "$SLURM_JOB_ID" "$*"; }
+# A task of an array. SLURM_JOB_ID may be the array's own id, which means all of its tasks.
+job=$SLURM_JOB_ID
+[[ -z ${SLURM_ARRAY_TASK_ID:-} ]] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+
+note() { printf '%s job %s: %s\n' "$(date '+%F %T')" "$job" "$*"; }
 
 run() {
   note "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST"
@@ -39,5 +43,5 @@ put_back() {
     70|129|1[3-9][0-9]) ((${SLURM_RESTART_COUNT:-0} < MOST_RESTARTS)) || { note "restarted $MOST_RESTARTS times"; return 0; } ;;
     *) return 0 ;;
   esac
-  scontrol requeue "$SLURM_JOB_ID" && exit 0  # at once: Slurm waits for the end of this script
+  scontrol requeue "$job" && exit 0  # at once: Slurm waits for the end of this script
 }

@@ -14,6 +14,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/signal_stack.hpp"
+#include "launch/config/config.hpp"
 #include "launch/config/exit_code.hpp"
 #include "launch/config/options.hpp"
 
@@ -59,6 +60,19 @@ std::optional<SystemTime> ask_scontrol(const std::string& job) {
   return parse_unix_time(std::string_view(said).substr(from, said.find_first_of(" \n", from) - from));
 }
 
+// For scontrol: of a task of an array "36_2", as SLURM_JOB_ID may be the array's own, which means all of its tasks.
+// Empty outside of Slurm.
+std::string slurm_job() {
+  const auto number = [](const char* variable) -> std::string {
+    const char* text = std::getenv(variable);
+    const bool is =
+        text != nullptr && std::ranges::all_of(std::string_view(text), [](char c) { return c >= '0' && c <= '9'; });
+    return is ? text : "";
+  };
+  const std::string array = number("SLURM_ARRAY_JOB_ID"), task = number("SLURM_ARRAY_TASK_ID");
+  return array.empty() || task.empty() ? number("SLURM_JOB_ID") : array + "_" + task;
+}
+
 }  // namespace
 
 StopSignals::StopSignals() {
@@ -77,11 +91,8 @@ StopSignals::~StopSignals() {
 
 std::optional<SystemTime> job_end_time() {
   if (const char* end = std::getenv("SLURM_JOB_END_TIME")) return parse_unix_time(end);
-  const char* job = std::getenv("SLURM_JOB_ID");
-  if (job == nullptr || !std::ranges::all_of(std::string_view(job), [](char c) { return c >= '0' && c <= '9'; })) {
-    return std::nullopt;
-  }
-  return ask_scontrol(job);
+  const std::string job = slurm_job();
+  return job.empty() ? std::nullopt : ask_scontrol(job);
 }
 
 StopRequest::StopRequest(const std::string& how, std::optional<SystemTime> end) {
@@ -93,6 +104,7 @@ StopRequest::StopRequest(const std::string& how, std::optional<SystemTime> end) 
 
 bool StopRequest::asked() {
   const auto now = std::chrono::steady_clock::now();
+  const bool first = !called_;
   if (called_) longest_ = std::max(longest_, Seconds(now - last_call_));
   last_call_ = now;
   called_ = true;
@@ -100,7 +112,13 @@ bool StopRequest::asked() {
   if (const int signal = asked_by; signal != 0) {
     reason_ = name_of_signal(signal);
   } else if (end_ && Seconds(*end_ - std::chrono::system_clock::now()) <= margin()) {
-    reason_ = fmt::format("the job ends in {:.0f} s", Seconds(*end_ - std::chrono::system_clock::now()).count());
+    const double left = Seconds(*end_ - std::chrono::system_clock::now()).count();
+    check(!first || !fixed_margin_,
+          "the job ends in {:.0f} s, and run.save_before_end asks for {:.0f} s: not a step would be done, however "
+          "often it "
+          "is started; give less, or auto",
+          left, margin().count());
+    reason_ = fmt::format("the job ends in {:.0f} s", left);
   }
   return !reason_.empty();
 }

@@ -32,6 +32,7 @@ class StopRequest {
 
   // Whether this rank is asked to stop; stays true. Called at each step boundary: `auto` keeps twice the longest time
   // between two calls, so that a step and a save fit in, and a minute; of a short job a tenth, or it would never begin.
+  // Throws Error where the first call, before any step, finds the job within the minutes that were asked for.
   bool asked();
   // Of this rank, for people: "SIGUSR1"; empty where it was not asked.
   const std::string& reason() const { return reason_; }

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "launch/config/config.hpp"
 #include "launch/config/exit_code.hpp"
 #include "support/text.hpp"
 
@@ -57,7 +58,8 @@ TEST(StopRequest, ASecondInterruptEndsTheProcessAtOnce) {
 }
 
 TEST(StopRequest, TheEndOfTheJobAsksInTime) {
-  EXPECT_TRUE(StopRequest("10", in(minutes(9))).asked());
+  EXPECT_THAT(testing::error_of([] { StopRequest("10", in(minutes(9))).asked(); }),
+              ::testing::HasSubstr("not a step would be done"));
   EXPECT_FALSE(StopRequest("10", in(minutes(11))).asked());
   EXPECT_FALSE(StopRequest("10", {}).asked());
   EXPECT_FALSE(StopRequest("none", in(seconds(-5))).asked());
@@ -71,6 +73,13 @@ TEST(StopRequest, AutoKeepsRoomForTheLongestStep) {
   std::this_thread::sleep_for(std::chrono::milliseconds(1200));  // a step: the next may take as long, and then the save
   EXPECT_TRUE(request.asked());
   EXPECT_THAT(request.reason(), ::testing::HasSubstr("the job ends in 1 s"));
+}
+
+TEST(StopRequest, MinutesCountFromTheFirstStepOn) {
+  StopRequest request("0.01", std::chrono::system_clock::now() + std::chrono::milliseconds(1200));  // 0.6 s
+  EXPECT_FALSE(request.asked());
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  EXPECT_TRUE(request.asked());
 }
 
 TEST(StopRequest, TheEndComesFromSlurm) {
@@ -88,10 +97,11 @@ TEST(StopRequest, TheEndComesFromSlurm) {
 // A stand-in for scontrol, which says what Slurm's does.
 TEST(StopRequest, OlderSlurmIsAskedByItsCommand) {
   const testing::TemporaryFolder folder;
-  const auto says = [&](const std::string& end) {
+  const auto says = [&](const std::string& end, const std::string& job = "7") {
     const std::string script = folder.file("scontrol");
     FILE* file = std::fopen(script.c_str(), "w");
-    std::fprintf(file, "#!/bin/sh\n[ \"$*\" = '--oneliner show job 7' ] && [ \"$SLURM_TIME_FORMAT\" = %%s ] &&\n");
+    std::fprintf(file, "#!/bin/sh\n[ \"$*\" = '--oneliner show job %s' ] && [ \"$SLURM_TIME_FORMAT\" = %%s ] &&\n",
+                 job.c_str());
     std::fprintf(file, "echo 'JobId=7 StartTime=1600000000 EndTime=%s Deadline=N/A'\n", end.c_str());
     std::fclose(file);
     std::system(("chmod +x " + script).c_str());
@@ -102,6 +112,11 @@ TEST(StopRequest, OlderSlurmIsAskedByItsCommand) {
   EXPECT_EQ(job_end_time(), SystemTime(seconds(1700000000)));
   says("Unknown");
   EXPECT_EQ(job_end_time(), std::nullopt);
+  {
+    const Environment array("SLURM_ARRAY_JOB_ID", "7"), task("SLURM_ARRAY_TASK_ID", "3");
+    says("1700000000", "7_3");  // of job 7 it would be the whole array's
+    EXPECT_EQ(job_end_time(), SystemTime(seconds(1700000000)));
+  }
   std::system(("rm " + folder.file("scontrol")).c_str());
   EXPECT_EQ(job_end_time(), std::nullopt);
 }
