@@ -11,6 +11,7 @@
 #include "launch/report/report.hpp"
 #include "launch/training/lvm_training.hpp"
 #include "launch/training/ranks_report.hpp"
+#include "launch/training/run_lock.hpp"
 #include "launch/training/stop_request.hpp"
 #include "launch/training/trainer.hpp"
 #include "parallel/communicator.hpp"
@@ -20,6 +21,22 @@
 #include "parallel/watchdog.hpp"
 
 namespace skymm {
+
+namespace {
+
+// On rank 0. Of a node that Slurm has lost, the start before may still live: this one is put back then, as after a
+// hang.
+void hold(std::optional<RunLock>& lock, const std::string& run_dir, const Job& job) {
+  try {
+    lock.emplace(run_dir);
+  } catch (const RunInUse& error) {
+    if (job.restarts == 0) throw;
+    log::write(LogLevel::error, error.message_and_place());
+    end_ranks(exit_code::hang);
+  }
+}
+
+}  // namespace
 
 int train_command(const std::vector<std::string>& arguments) {
   const std::optional<TrainConfig> config = parse_config(arguments);
@@ -35,12 +52,15 @@ int train_command(const std::vector<std::string>& arguments) {
   set_watchdog_limit(config->parallel.watchdog_seconds);
   std::unique_ptr<Communicator> ranks = world();
   check_config(*config);
+  if (ranks->rank() == 0) check_files(*config);
   apply_process_options(config->run);
   Device& device = device_of(config->run);
   set_check_collectives(config->parallel.check_collectives);
   set_stacks_folder(config->run.dir);
   ranks = connect(std::move(ranks), device, parse_transport(config->parallel.transport));
   if (config->run.trace) enable_trace();
+  std::optional<RunLock> lock;
+  if (ranks->rank() == 0) hold(lock, config->run.dir, job);
   log::info("{}; on {}; run directory {}", describe(job), device.name(), config->run.dir);
   if (!config->run.cudnn.empty()) log::info("cuDNN computes {}", fmt::join(config->run.cudnn, " and "));
   if (device.is_emulated()) log::warn("CUDA's kernels run emulated on the CPU, to test them: this is very slow");

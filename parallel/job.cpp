@@ -79,7 +79,7 @@ Job read_job() {
   }
   if (const char* id = std::getenv("SLURM_JOB_ID")) job.slurm_id = id;
   job.slurm_tasks = number({"SLURM_NTASKS"}, 1);
-  job.restarts = number({"SLURM_RESTART_COUNT"}, 0);
+  job.restarts = number({"SLURM_RESTART_COUNT", "SKYMM_RESTARTS"}, 0);
   return job;
 }
 

@@ -16,7 +16,7 @@ struct Job {
   int hosts = 1;
   std::string slurm_id;  // of the Slurm job; empty outside
   int slurm_tasks = 1;   // that it was given, whoever starts them
-  int restarts = 0;      // how often Slurm has requeued it
+  int restarts = 0;      // how often Slurm has requeued it, or launch/supervise started it again
 };
 
 // What the environment does not tell stays as above.
