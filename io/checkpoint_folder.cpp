@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "io/file.hpp"
 
 namespace skymm {
 namespace {
@@ -62,6 +63,16 @@ void remove_old_checkpoints(const std::string& folder, std::int64_t step, const 
     if (entry.step > step || damaged.contains(entry.path) || kept++ < std::max(keep.newest, 1)) continue;
     if (keep.every > 0 && entry.step % keep.every == 0) continue;
     fs::remove(entry.path, ignored);
+  }
+}
+
+void set_checkpoints_aside(const std::string& folder, std::int64_t step) {
+  for (const CheckpointEntry& entry : checkpoints_in(folder)) {
+    if (entry.step <= step) continue;
+    std::string aside = entry.path + ".abandoned";
+    for (int again = 2; fs::exists(aside); ++again) aside = fmt::format("{}.abandoned-{}", entry.path, again);
+    rename_file(entry.path, aside);
+    log::info("this run starts again before {}, which is now {}", entry.path, aside);
   }
 }
 

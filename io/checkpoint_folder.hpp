@@ -27,10 +27,14 @@ struct Retention {
   int newest = 1;          // this many
   std::int64_t every = 0;  // and those of every so many steps; 0: no others
 };
-// After a checkpoint of `step`: removes older ones but what `keep` says. Those of higher steps (of a run that was
-// started again from an earlier one) and the `damaged` are left alone, and do not count.
+// After a checkpoint of `step`: removes older ones but what `keep` says. Those of higher steps and the `damaged` are
+// left alone, and do not count.
 void remove_old_checkpoints(const std::string& folder, std::int64_t step, const Retention& keep,
                             const std::set<std::string>& damaged = {});
+
+// Renames those of higher steps than `step` to *.abandoned: a run that starts again from an earlier one would otherwise
+// go on from them the next time. They are never read nor removed.
+void set_checkpoints_aside(const std::string& folder, std::int64_t step);
 
 // Removes what interrupted saves left behind. Not while any rank may be writing.
 void remove_interrupted_checkpoints(const std::string& folder);

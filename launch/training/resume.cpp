@@ -8,6 +8,7 @@
 #include "io/checkpoint_folder.hpp"
 #include "launch/config/config_changes.hpp"
 #include "parallel/gather_text.hpp"
+#include "parallel/job.hpp"
 
 namespace skymm {
 namespace {
@@ -103,6 +104,18 @@ std::string first_failure(const std::string& mine, Communicator& world) {
   return "";
 }
 
+// run.resume, but of a start that was made again by itself: that goes on from what the one before has saved, or
+// run.resume none and FILE would do the same steps again and again.
+std::string what_to_resume(const TrainConfig& config, Communicator& world) {
+  std::string asked = config.run.resume;
+  if (world.rank() == 0 && asked != "auto" && read_job().restarts > 0 &&
+      !checkpoints_in(checkpoint_folder(config.run.dir)).empty()) {
+    log::info("run.resume {} was for the first start; this one goes on from the newest checkpoint", asked);
+    asked = "auto";
+  }
+  return broadcast_text(world, asked);
+}
+
 void tell(const CheckpointFile& file, const TrainConfig& config) {
   const CheckpointInfo& info = file.info();
   log::info("resumed from {} after step {}, written on {}", file.path(), info.step,
@@ -122,12 +135,15 @@ Resumed resume(const TrainConfig& config, const std::map<std::string, std::uint6
                Communicator& world) {
   const TraceSpan span("resume", "io");
   Resumed resumed;
-  if (config.run.resume == "none") return resumed;
-  const bool newest = config.run.resume == "auto";
+  const std::string folder = checkpoint_folder(config.run.dir), asked = what_to_resume(config, world);
+  if (asked == "none") {
+    if (world.rank() == 0) set_checkpoints_aside(folder, 0);
+    return resumed;
+  }
+  const bool newest = asked == "auto";
   std::vector<CheckpointEntry> entries;
   if (world.rank() == 0) {
-    entries = newest ? checkpoints_in(checkpoint_folder(config.run.dir))
-                     : std::vector<CheckpointEntry>{{0, config.run.resume}};
+    entries = newest ? checkpoints_in(folder) : std::vector<CheckpointEntry>{{0, asked}};
   }
   for (std::size_t next = 0;;) {
     Candidate candidate;
@@ -151,6 +167,7 @@ Resumed resume(const TrainConfig& config, const std::map<std::string, std::uint6
       copy_states(read, optimizer.states());
       optimizer.restore(file->info().updates);
       tell(*file, config);
+      if (!newest && world.rank() == 0) set_checkpoints_aside(folder, file->info().step);
       resumed.from = {file->path(), file->info()};
       return resumed;
     }

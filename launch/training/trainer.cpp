@@ -102,6 +102,10 @@ RunEnd Trainer::run() {
   if (world_.rank() == 0) {
     record_start(config_, world_.size());
     write_file(config_.run.dir + "/trainable.txt", assembly_.table);
+    const std::string trained = config_.run.dir + "/trained.safetensors";  // not of this run any more, once it goes on
+    if (first_step_ < config_.train.steps && std::filesystem::exists(trained)) {
+      rename_file(trained, config_.run.dir + "/trained.previous.safetensors");
+    }
   }
   if (first_step_ >= config_.train.steps) {
     log::info("all {} steps are done already; for more raise train.steps, to start anew set run.resume none",
@@ -114,21 +118,22 @@ RunEnd Trainer::run() {
   }
   loader_->seek(first_step_, first_place_);
   const auto start = Clock::now();
+  bool out_of_time = false;
   for (std::int64_t number = first_step_; number < config_.train.steps; ++number) {
     log_->step(step(number));
     if (number == first_step_)
       log::info("the first step is done {:.1f} s after the start", seconds_since_process_start());
     checkpointer_->poll();
     const std::int64_t done = number + 1;
-    const bool out_of_time =
-        config_.train.time_limit_minutes > 0 && agree(since(start) > 60 * config_.train.time_limit_minutes);
+    out_of_time =
+        config_.train.time_limit_minutes > 0 && rank_0_says(since(start) > 60 * config_.train.time_limit_minutes);
     const bool last = done == config_.train.steps || out_of_time;
     if (done % config_.train.log_every == 0) stragglers_.report();
     if (validation_ && (last || done % config_.train.validate_every == 0)) {
       if (const std::optional<double> loss = validate()) log_->validation(done, *loss);
     }
     if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
-      log_->mixture(done, *loader_->mixture(), done * config_.train.global_batch);
+      log_->mixture(done, *loader_->mixture(), place(done));
     }
     if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpointer_->begin(checkpoint_info(done));
     if (stopping_ && !last) {
@@ -141,8 +146,12 @@ RunEnd Trainer::run() {
       break;
     }
   }
-  checkpointer_->finish();
+  const bool saved = checkpointer_->finish();
   export_trained();
+  check(saved || !out_of_time,
+        "the time limit is reached, but the last checkpoint could not be written: {} has the "
+        "weights, and training goes on from an earlier step",
+        config_.run.dir + "/trained.safetensors");
   Device& device = assembly_.model->device();
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared, device));
   if (&device != &cpu()) log::info("and of the host, MiB\n{}", memory_table(world_));
@@ -296,7 +305,7 @@ double Trainer::blocked_seconds() const {
 bool Trainer::any(bool mine) { return sum_over(world_, {mine ? 1.0 : 0.0})[0] > 0; }
 
 // True on every rank if it is true on rank 0, whose clock decides.
-bool Trainer::agree(bool mine) {
+bool Trainer::rank_0_says(bool mine) {
   const Tensor flag = Tensor::full({1}, DType::f32, mine ? 1 : 0);
   world_.broadcast(flag, 0);
   return flag.item() != 0;

@@ -54,7 +54,7 @@ class Trainer {
   std::int64_t place(std::int64_t step) const;  // of the step's first sample in the mixture
   void export_trained();
   double blocked_seconds() const;
-  bool agree(bool mine);
+  bool rank_0_says(bool mine);
   bool any(bool mine);
 
   TrainConfig config_;

@@ -192,6 +192,38 @@ TEST_F(TrainerTest, ACheckpointOfAnotherModelIsRefusedAndItsRunIsLeftAsItWas) {
   EXPECT_EQ(read_starts(config.run.dir).size(), 1U);
 }
 
+TEST_F(TrainerTest, StartedAnewItGoesOnFromItsOwnCheckpointsFromThenOn) {
+  train(config);
+  config.run.resume = "none";
+  config.train.steps = 3;
+  train(config);
+  EXPECT_TRUE(std::filesystem::exists(checkpoint_path(checkpoint_folder(config.run.dir), 6) + ".abandoned"));
+  config.run.resume = "auto";
+  config.train.steps = 5;
+  train(config);
+  EXPECT_EQ(losses_of(config.run.dir).size(), 6U + 3U + 2U);
+}
+
+TEST_F(TrainerTest, ARestartGoesOnWhateverTheFirstStartWasAsked) {
+  config.run.resume = "none";
+  config.train.steps = 4;
+  train(config);
+  setenv("SLURM_RESTART_COUNT", "1", 1);
+  config.train.steps = 6;
+  train(config);
+  unsetenv("SLURM_RESTART_COUNT");
+  EXPECT_EQ(losses_of(config.run.dir).size(), 6U);
+}
+
+TEST_F(TrainerTest, WhatItTrainedIsSetAsideOnceItGoesOn) {
+  train(config);
+  const std::string trained = config.run.dir + "/trained.safetensors", whole = read_file(trained);
+  config.train.steps = 100000;
+  EXPECT_EQ(train_until_signal(8), RunEnd::stopped);
+  EXPECT_FALSE(std::filesystem::exists(trained));
+  EXPECT_EQ(read_file(config.run.dir + "/trained.previous.safetensors"), whole);
+}
+
 TEST_F(TrainerTest, AnotherBatchGoesOnWithTheSamplesThatWereNotSeen) {
   config.train.steps = 4;
   train(config);
