@@ -1,6 +1,8 @@
 #include "io/checkpoint_writer.hpp"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -53,6 +55,13 @@ std::vector<std::int64_t> first_checksums(const std::vector<StoredTensor>& tenso
   return first;
 }
 
+// Its client may write whole pages, with what it last saw of the bytes that ranks on other hosts write; not so where
+// each write goes to the server at once (O_DSYNC).
+bool is_nfs(int fd) {
+  struct statfs system {};
+  return ::fstatfs(fd, &system) == 0 && system.f_type == NFS_SUPER_MAGIC;
+}
+
 }  // namespace
 
 CheckpointLayout::CheckpointLayout(std::vector<StoredTensor> tensors, const CheckpointInfo& info)
@@ -96,7 +105,12 @@ std::int64_t CheckpointLayout::checksum_place(std::size_t tensor, int array, std
 // is written by somebody, so what an interrupted save left in the file is overwritten.
 CheckpointPart::CheckpointPart(const CheckpointLayout& layout, const std::string& path)
     : layout_(layout), temporary_(temporary_of(path)) {
-  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  constexpr int flags = O_RDWR | O_CREAT | O_CLOEXEC;
+  fd_ = ::open(temporary_.c_str(), flags, 0644);
+  if (fd_ >= 0 && is_nfs(fd_)) {
+    ::close(fd_);
+    fd_ = ::open(temporary_.c_str(), flags | O_DSYNC, 0644);
+  }
   check(fd_ >= 0, "cannot create {}: {}; choose a folder that exists and may be written", temporary_,
         std::strerror(errno));
 }
