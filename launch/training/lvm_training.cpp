@@ -200,6 +200,7 @@ void LvmTraining::run() {
   log::info("LVM: {} canvases, {} names in two languages, {} pictures a step over {} ranks", train_.size(),
             train_.names().size(), config_.train.global_batch, world_.size());
   std::future<LvmBatch> next = std::async(std::launch::async, [this] { return load_step(0); });
+  int skipped = 0;  // in a row
   for (std::int64_t number = 0; number < config_.train.steps; ++number) {
     const auto start = std::chrono::steady_clock::now();
     const LvmBatch batch = next.get();
@@ -211,6 +212,9 @@ void LvmTraining::run() {
     world_.all_reduce(total);
     const float rate = learning_rate(config_, number);
     const StepReport report = optimizer.step(rate, 1.0);
+    skipped = report.skipped ? skipped + 1 : 0;
+    check(skipped < config_.train.most_skipped,
+          "{} steps in a row were skipped up to step {}: the gradient is not finite", skipped, number + 1);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     const bool last = number + 1 == config_.train.steps;
     log.step({.step = number + 1,
@@ -218,7 +222,8 @@ void LvmTraining::run() {
               .learning_rate = rate,
               .gradient_norm = report.gradient_norm,
               .images = static_cast<double>(config_.train.global_batch),
-              .seconds = seconds.count()});
+              .seconds = seconds.count(),
+              .skipped = report.skipped});
     if (last || (number + 1) % config_.train.validate_every == 0) {
       const LvmQuality quality = measure();
       log::info("step {}: patch names en {:.3f} zh {:.3f}, retrieval among {} en {:.3f} zh {:.3f}", number + 1,

@@ -47,7 +47,9 @@ EventWriter& RunLog::events() {
   return *events_;
 }
 
-void RunLog::step(const StepMetrics& m) {
+void RunLog::step(const StepMetrics& metrics) {
+  StepMetrics m = metrics;
+  m.bad_samples += bad_before_;
   add_to_totals(m);
   if (!speaks_) return;
   if (first_step_ < 0) first_step_ = m.step - 1;
@@ -77,7 +79,7 @@ void RunLog::step(const StepMetrics& m) {
                                 {"answers_positive", m.polarities[1]},
                                 {"answers_negative", m.polarities[2]},
                                 {"skipped", m.skipped}};
-  file_ << entry.dump() << '\n' << std::flush;
+  write_line(entry.dump());
   if (m.step % config_.train.log_every == 0 || m.step == config_.train.steps) line();
 }
 
@@ -104,7 +106,17 @@ void RunLog::restore_totals(const std::string& totals) {
   sum_.images = saved.value("images", 0.0);
   sum_.gflop = saved.value("gflop", 0.0);
   sum_.seconds = saved.value("seconds", 0.0);
+  bad_before_ = saved.value("bad_samples", std::int64_t{0});
   validation_loss_ = saved.value("validation_loss", 0.0);
+}
+
+// After a failure, of a full disk for example, the next line is tried again; what was cut off gets a line of its own.
+void RunLog::write_line(const std::string& line) {
+  const bool failed = !file_;
+  file_.clear();
+  if (failed) file_ << '\n';
+  file_ << line << '\n' << std::flush;
+  if (!file_ && !failed) log::warn("metrics.jsonl cannot be written: curves lack what comes until it can");
 }
 
 void RunLog::line() {
@@ -168,7 +180,7 @@ void RunLog::mixture(std::int64_t step, const Mixture& mixture, std::int64_t dra
 void RunLog::figure(std::int64_t step, const std::string& name, double value) {
   if (!speaks_) return;
   record(step, name, value);
-  file_ << nlohmann::json{{"step", step}, {name, value}}.dump() << '\n' << std::flush;
+  write_line(nlohmann::json{{"step", step}, {name, value}}.dump());
 }
 
 }  // namespace skymm

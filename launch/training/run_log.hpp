@@ -24,7 +24,7 @@ struct StepMetrics {
   double data_wait_seconds = 0;   // of it, waiting for data
   // Of it, waiting for other ranks, mean over ranks; the update's part is of the step before.
   double communication_seconds = 0;
-  std::int64_t bad_samples = 0;                     // so far
+  std::int64_t bad_samples = 0;                     // since this process started; as recorded, of the whole run
   std::array<double, 3> languages{}, polarities{};  // samples of each Language and answers of each Polarity of the step
   bool skipped = false;                             // the weights were not changed
 };
@@ -58,6 +58,7 @@ class RunLog {
 
  private:
   void line();
+  void write_line(const std::string& line);
   void add_to_totals(const StepMetrics& metrics);
   void record(std::int64_t step, const std::string& name, double value);
   EventWriter& events();
@@ -71,8 +72,9 @@ class RunLog {
   std::vector<Curve> curves_;
   std::vector<StepMetrics> recent_;
   std::array<double, 3> languages_{}, polarities_{};  // since the start
-  StepMetrics sum_;             // tokens, images, gflop and seconds of all steps; the rest is of the last one
-  double validation_loss_ = 0;  // the last; 0: none yet
+  StepMetrics sum_;              // tokens, images, gflop and seconds of all steps; the rest is of the last one
+  std::int64_t bad_before_ = 0;  // samples, in the starts that this one goes on from
+  double validation_loss_ = 0;   // the last; 0: none yet
   std::int64_t first_step_ = -1;
 };
 
