@@ -5,6 +5,7 @@
 
 #include "core/error.hpp"
 #include "core/random.hpp"
+#include "io/image.hpp"
 #include "io/image_resize.hpp"
 
 namespace skymm {
@@ -15,14 +16,16 @@ constexpr int max_shift = 4;
 constexpr float brightness = 0.05F, contrast = 0.1F;
 
 Image crop_to(const Image& image, int size) {
-  const double scale = static_cast<double>(size) / std::min(image.width, image.height);
-  const auto scaled = [&](int side) { return std::max(size, static_cast<int>(side * scale)); };
+  const std::int64_t shorter = std::min(image.width, image.height);
+  const auto scaled = [&](int side) { return static_cast<int>(std::int64_t{size} * side / shorter); };  // rounded down
   const int width = scaled(image.width), height = scaled(image.height);
   return resize_bicubic_window(image, width, height, {(width - size) / 2, (height - size) / 2, size, size});
 }
 
 Image pad_to(const Image& image, const ImageSpec& spec) {
   const int side = std::max(image.width, image.height);
+  check(std::int64_t{side} * side <= max_image_pixels, "a picture of {} x {} is too large as a square", image.width,
+        image.height);
   std::array<std::uint8_t, 3> colour{};
   for (std::size_t c = 0; c < 3; ++c) colour[c] = static_cast<std::uint8_t>(spec.mean[c] * 255.0F);
   Image square(side, side, colour);

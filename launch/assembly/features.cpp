@@ -31,6 +31,7 @@ FeatureInfo feature_info(const Dataset& dataset, const TrainConfig& config, cons
                       {"activation of the ViT", name_of(vision.activation)},
                       {"size of pictures", std::to_string(images.size)},
                       {"fit of pictures", name_of(images.fit)},
+                      {"resized sides", "rounded down"},
                       {"mean of pixels", fmt::format("{}", fmt::join(images.mean, " "))},
                       {"deviation of pixels", fmt::format("{}", fmt::join(images.std, " "))},
                       {"data.fast_jpeg", config.data.fast_jpeg ? "true" : "false"}}};

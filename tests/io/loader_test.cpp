@@ -10,6 +10,7 @@
 #include "core/random.hpp"
 #include "io/dataset.hpp"
 #include "io/dataset_source.hpp"
+#include "io/image_resize.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
@@ -446,7 +447,20 @@ TEST(Pixels, FitsPicturesOfAnyShape) {
   EXPECT_EQ(red_at(Fit::pad, 0, 5), 1);
   EXPECT_EQ(red_at(Fit::pad, 0, 0), 0);  // what is around
   EXPECT_THAT(error_of([&] { load_pixels(encode_png(Image(1, 2000)), {.size = 10}); }), HasSubstr("too narrow"));
+  EXPECT_THAT(error_of([&] { load_pixels(encode_png(Image(60000, 1)), {.size = 10, .fit = Fit::pad}); }),
+              HasSubstr("too large as a square"));
   EXPECT_THAT(error_of([] { parse_fit("squeeze"); }), HasSubstr("stretch"));
+}
+
+// 214 x 224/214 is 224 in whole numbers, 428 x 224/214 is 448: not one less, as it is in floating point.
+TEST(Pixels, SidesAreRoundedAsClipsAre) {
+  Image wide(428, 214);
+  for (int y = 0; y < 214; ++y) {
+    for (int x = 0; x < 428; ++x) wide.at(x, y)[x % 3] = static_cast<std::uint8_t>(x + y);
+  }
+  const ImageSpec spec{.size = 224, .mean = {0, 0, 0}, .std = {1, 1, 1}};
+  EXPECT_EQ(load_pixels(encode_png(wide), spec),
+            normalise_chw(resize_bicubic_window(wide, 448, 224, {112, 0, 224, 224}), spec.mean, spec.std));
 }
 
 }  // namespace
