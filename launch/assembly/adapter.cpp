@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr std::string_view prefix = "base_model.model.";  // PEFT's, in front of every name
+constexpr const char* index_name = "model.safetensors.index.json";
 constexpr std::string_view a_end = ".lora_A.weight", b_end = ".lora_B.weight";
 
 bool is_lora(const std::string& name) { return name.ends_with(a_end) || name.ends_with(b_end); }
@@ -130,11 +131,15 @@ Adapter read_adapter(const std::string& folder) {
     return config.contains(key) ? config[key].dump(-1, ' ', false, json::error_handler_t::replace) : "absent";
   };
   check(config.value("peft_type", json()) == "LORA", "{}: peft_type is {}, not \"LORA\"", path, shown("peft_type"));
-  for (const char* key : {"use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out"}) {
+  for (const char* key : {"use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out",
+                          "layer_replication", "trainable_token_indices", "alora_invocation_tokens", "use_qalora"}) {
     check(is_empty(config.value(key, json())), "{}: {} is {}, which is not supported", path, key, shown(key));
   }
   check(config.value("bias", json("none")) == "none", "{}: bias is {}; trained biases are not supported", path,
         shown("bias"));
+  const json start = config.value("init_lora_weights", json(true));  // others change the base too: PiSSA, OLoRA, LoftQ
+  check(start.is_boolean() || start == "gaussian" || start == "eva",
+        "{}: init_lora_weights is {}, which is not supported", path, shown("init_lora_weights"));
   const json rank = config.value("r", json()), alpha = config.value("lora_alpha", json());
   check(rank.is_number_unsigned() && rank > 0 && rank < 1 << 20 && alpha.is_number(),
         "{}: r is {} and lora_alpha {}; positive numbers are needed", path, shown("r"), shown("lora_alpha"));
@@ -198,6 +203,24 @@ std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapt
   return tensors;
 }
 
+std::string shard_name(std::size_t shard, std::size_t shards) {
+  return shards == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shards);
+}
+
+// Of a model in the same folder with another number of shards, readers might take the files of either.
+void check_no_other_model(const std::string& folder, std::size_t shards) {
+  std::set<std::string> own;
+  for (std::size_t i = 0; i < shards; ++i) own.insert(shard_name(i, shards));
+  if (shards > 1) own.insert(index_name);
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    const bool weights = name == index_name || (name.starts_with("model") && name.ends_with(".safetensors"));
+    check(!weights || own.contains(name), "{} holds another model already ({}); choose another folder, or empty it",
+          folder, name);
+  }
+}
+
 void write_model(const std::string& folder, const std::vector<PlannedTensor>& tensors, std::uint64_t shard_bytes) {
   std::vector<std::vector<PlannedTensor>> shards(1);
   std::uint64_t in_shard = 0, all = 0;
@@ -212,15 +235,16 @@ void write_model(const std::string& folder, const std::vector<PlannedTensor>& te
     all += bytes;
   }
   fs::create_directories(folder);
+  check_no_other_model(folder, shards.size());
   const std::map<std::string, std::string> metadata = {{"format", "pt"}};  // transformers wants it
-  if (shards.size() == 1) return stream_safetensors(folder + "/model.safetensors", tensors, metadata);
+  if (shards.size() == 1) return stream_safetensors(folder + "/" + shard_name(0, 1), tensors, metadata);
   json index = {{"metadata", {{"total_size", all}}}, {"weight_map", json::object()}};
   for (std::size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
+    const std::string name = shard_name(i, shards.size());
     stream_safetensors(folder + "/" + name, shards[i], metadata);
     for (const PlannedTensor& tensor : shards[i]) index["weight_map"][tensor.name] = name;
   }
-  write_file(folder + "/model.safetensors.index.json", index.dump(2) + "\n");
+  write_file(fmt::format("{}/{}", folder, index_name), index.dump(2) + "\n");
 }
 
 }  // namespace skymm

@@ -103,6 +103,9 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), device_of(config.run), pieces);
   const WeightLoader weights(pretrained.parts, config.model.weights, config.run.seed);
+  check(model.lora.rank > 0 || !weights.has_lora(),
+        "model.weights holds LoRA, which model.train leaves out: add lora to model.train, or merge it into the decoder "
+        "(skymm weights merge)");
   if (config.parallel.shard_frozen && replicas.size() > 1) {
     assembly.shards = std::make_unique<FrozenShards>(replicas, config.parallel.overlap);
   }

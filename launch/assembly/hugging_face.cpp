@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "io/json.hpp"
 #include "io/weights/gguf.hpp"
 
@@ -122,7 +123,7 @@ DecoderDescription describe_config(const std::string& file) {
   c.qkv_bias = type == "qwen2";
   check_decoder(c, file);
   out.max_positions = fields.integer("max_position_embeddings", 0);
-  if (fields.flag("use_sliding_window", type == "mistral")) out.sliding_window = fields.integer("sliding_window", 0);
+  if (fields.flag("use_sliding_window", type == "mistral")) c.window = fields.integer("sliding_window", 0);
   return out;
 }
 
@@ -140,6 +141,11 @@ DecoderDescription describe_gguf(const std::string& path) {
   check(scaling == "none" && !file.contains("rope_freqs.weight"),
         "{}: its rotary positions are scaled ({}), which skymm does not compute; use another model", path,
         scaling == "none" ? "rope_freqs.weight" : scaling);
+  for (const char* key : {".rope.scaling.factor", ".rope.scale_linear"}) {  // the second: of older files, with no type
+    const double factor = file.number(type + key, 1.0);
+    check(factor == 1 || factor == 0, "{}: {}{} is {}, which skymm does not compute; use another model", path, type,
+          key, factor);
+  }
   DecoderDescription out;
   DecoderConfig& c = out.config;
   c.vocabulary = file.entry("model.embed_tokens.weight").rows();
@@ -157,7 +163,7 @@ DecoderDescription describe_gguf(const std::string& path) {
   check(size("rope.dimension_count", c.head_width) == c.head_width,
         "{}: rotary positions on part of a head are not computed; use another model", path);
   out.max_positions = file.integer(type + ".context_length", 0);
-  out.sliding_window = file.integer(type + ".attention.sliding_window", 0);
+  c.window = file.integer(type + ".attention.sliding_window", 0);
   return out;
 }
 
@@ -172,6 +178,37 @@ Activation activation_of(const Fields& fields, const std::string& name, const ch
 void check_vision(const VisionConfig& c, const std::string& path) {
   check(c.image % c.patch == 0, "{}: an image of {} pixels does not divide into patches of {}", path, c.image, c.patch);
   check(c.width % c.heads == 0, "{}: a width of {} does not divide into {} heads", path, c.width, c.heads);
+}
+
+// Of {"height", "width"}, {"shortest_edge"} or a number: the one length in pixels; 0 where there is none.
+std::int64_t length_in(const Fields& fields, const char* key) {
+  if (!fields.has(key)) return 0;
+  if (fields.shown(key).front() != '{') return fields.integer(key);
+  const Fields lengths = fields.inner(key);
+  if (lengths.has("shortest_edge")) return lengths.integer("shortest_edge");
+  refuse_unless(fields, lengths.integer("height") == lengths.integer("width"), key);
+  return lengths.integer("height");
+}
+
+// How pictures are brought to the ViT. They are resized bicubically, whatever the filter; a model that was trained with
+// another sees little of the difference, and is warned of.
+void read_preprocessor(const std::string& path, std::int64_t size, ImageSpec& images) {
+  const json object = read_json(path);
+  const Fields fields(object, path);
+  fields.colors("image_mean", images.mean);
+  fields.colors("image_std", images.std);
+  constexpr std::int64_t bicubic = 3;  // PIL's number
+  if (fields.has("resample") && fields.shown("resample") != std::to_string(bicubic)) {
+    log::warn("{}: resample is {}, but pictures are resized bicubically (3)", path, fields.shown("resample"));
+  }
+  for (const char* key : {"size", "crop_size"}) {
+    const std::int64_t length = length_in(fields, key);
+    refuse_unless(fields, length == 0 || length == size, key);
+  }
+  if (images.fit == Fit::crop && !fields.flag("do_center_crop", true)) {
+    refuse_unless(fields, fields.has("size") && fields.inner("size").has("height"), "do_center_crop");
+    images.fit = Fit::stretch;
+  }
 }
 
 // Fields that are absent have the defaults of transformers, which writes only what differs from them.
@@ -197,12 +234,7 @@ VisionDescription describe_tower(const Fields& fields, bool siglip, const std::s
     out.images.fit = Fit::stretch;
   }
   const fs::path preprocessor = fs::path(folder) / "preprocessor_config.json";
-  if (fs::exists(preprocessor)) {
-    const json object = read_json(preprocessor.string());
-    const Fields images(object, preprocessor.string());
-    images.colors("image_mean", out.images.mean);
-    images.colors("image_std", out.images.std);
-  }
+  if (fs::exists(preprocessor)) read_preprocessor(preprocessor.string(), c.image, out.images);
   return out;
 }
 
@@ -221,14 +253,20 @@ VisionDescription describe_open_clip(const std::string& file) {
   c.heads = c.width / fields.integer("head_width", 64);
   check(c.heads > 0, "{}: head_width {} is more than width {}", file, fields.integer("head_width", 64), c.width);
   c.ffn = static_cast<std::int64_t>(static_cast<float>(c.width) * fields.number("mlp_ratio", 4));
+  if (fields.has("norm_kwargs")) c.eps = fields.inner("norm_kwargs").number("eps", c.eps);
   c.activation = model.flag("quick_gelu", false) ? Activation::quick_gelu : Activation::gelu;
   c.class_token = true;
   refuse_unless(fields, !fields.flag("no_ln_pre", false), "no_ln_pre");
   c.output_layer = -2;
   check_vision(c, file);
   if (whole.has("preprocess_cfg")) {
-    whole.inner("preprocess_cfg").colors("mean", out.images.mean);
-    whole.inner("preprocess_cfg").colors("std", out.images.std);
+    const Fields images = whole.inner("preprocess_cfg");
+    images.colors("mean", out.images.mean);
+    images.colors("std", out.images.std);
+    const std::string mode = images.text("resize_mode", "shortest"), filter = images.text("interpolation", "bicubic");
+    refuse_unless(images, mode == "shortest" || mode == "squash", "resize_mode");
+    if (mode == "squash") out.images.fit = Fit::stretch;
+    if (filter != "bicubic") log::warn("{}: interpolation is {}, but pictures are resized bicubically", file, filter);
   }
   return out;
 }

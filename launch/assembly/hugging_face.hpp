@@ -12,8 +12,7 @@ namespace skymm {
 
 struct DecoderDescription {
   DecoderConfig config;
-  std::int64_t sliding_window = 0;  // tokens that attention reaches back (Mistral's); 0: all
-  std::int64_t max_positions = 0;   // the longest sequence it was trained on; 0: not said
+  std::int64_t max_positions = 0;  // the longest sequence it was trained on; 0: not said
 };
 
 // LLaMA (1, 2 and what is built like it: TinyLlama, SmolLM2), Skywork, Mistral and Qwen2. path: a folder with

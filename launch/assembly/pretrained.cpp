@@ -162,7 +162,7 @@ void read_parameter(const WeightSource& source, const std::string& name, const W
 }
 
 void check_length(const DecoderDescription& decoder, const TrainConfig& config) {
-  const std::int64_t longest = config.data.max_length, window = decoder.sliding_window;
+  const std::int64_t longest = config.data.max_length, window = decoder.config.window;
   check(
       window == 0 || longest <= window,
       "{} attends over a sliding window of {} tokens, which skymm does not compute; it makes no difference for samples "
@@ -246,6 +246,33 @@ void WeightLoader::check_has(const std::vector<NamedParameter>& parameters) cons
     if (!found && !parameter->trainable) missing.push_back(fmt::format("{} {}", name, parameter->shape.str()));
   }
   check(missing.empty(), "frozen weights are in none of the files of model.weights:{}", listing("of them", missing));
+  check_resampler(parameters);
+}
+
+// One that trains may begin at random, but not while the files hold one of another kind or size.
+void WeightLoader::check_resampler(const std::vector<NamedParameter>& parameters) const {
+  const auto is_part = [](const std::string& name) { return name.starts_with("resampler."); };
+  std::vector<std::string> unused;
+  for (const auto& file : files_) {
+    for (const WeightEntry& entry : file->entries()) {
+      if (is_part(entry.name)) unused.push_back(entry.name);
+    }
+  }
+  bool wanted = false;
+  for (const auto& [name, parameter] : parameters) {
+    if (!is_part(name)) continue;
+    wanted = true;
+    if (std::ranges::find(unused, name) != unused.end()) return;
+  }
+  check(unused.empty() || !wanted, "model.weights holds a resampler, but not the one of model.resampler: it has{}",
+        listing("of its weights", unused));
+}
+
+bool WeightLoader::has_lora() const {
+  return std::ranges::any_of(files_, [](const auto& file) {
+    return std::ranges::any_of(file->entries(),
+                               [](const WeightEntry& entry) { return entry.name.ends_with(".lora_A.weight"); });
+  });
 }
 
 void WeightLoader::load(const NamedParameter& entry) const {

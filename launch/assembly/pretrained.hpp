@@ -51,9 +51,11 @@ class WeightLoader {
   // Throws Error that lists the frozen ones that are in no file.
   void check_has(const std::vector<NamedParameter>& parameters) const;
   void load(const NamedParameter& entry) const;
+  bool has_lora() const;  // one of the files
 
  private:
   const PretrainedPart* part_with(const std::string& name) const;
+  void check_resampler(const std::vector<NamedParameter>& parameters) const;
 
   std::vector<PretrainedPart> parts_;
   std::vector<std::unique_ptr<WeightSource>> files_;

@@ -54,6 +54,13 @@ class Answering {
 
   void add(std::size_t number, const Sample& sample) {
     const TokenizedSample prompt = prompts_.prompt(sample);
+    const std::int64_t window = model_.config().decoder.window,
+                       longest = std::ssize(prompt.tokens) + options_.max_tokens;
+    check(window == 0 || longest <= window,
+          "{}: a prompt of {} tokens and {} of an answer are more than the {} of the model's sliding window, past "
+          "which it "
+          "is not computed; ask for a shorter answer",
+          sample.id, prompt.tokens.size(), options_.max_tokens, window);
     sequences_.push_back({number, prompt.tokens, {}, AnswerText(prompts_.tokenizer(), options_.stops)});
     for (const int image : prompt.images) {
       sequences_.back().pictures.push_back(pictures_.add(sample, static_cast<std::size_t>(image)));

@@ -5,6 +5,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/checkpoint_folder.hpp"
+#include "io/weights/safetensors.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
 
@@ -55,7 +56,15 @@ Run open_run(const std::string& dir, Communicator& replicas, const std::string& 
   run.config = *parse_config(options);
   if (finished) run.config.model.weights.push_back(trained);
   run.assembly = assemble(run.config, replicas);
-  if (!finished) load_checkpoint(*run.assembly.model, trained);
+  if (!finished) {
+    load_checkpoint(*run.assembly.model, trained);
+    return run;
+  }
+  const SafetensorsReader file(trained);
+  for (const NamedParameter& entry : trainable_parameters(*run.assembly.model)) {
+    check(file.contains(entry.name), "{} lacks {}, which config.ini trains; they are not of one run", trained,
+          entry.name);
+  }
   return run;
 }
 

@@ -19,6 +19,9 @@ struct DecoderConfig {
   float theta = 1e4F;     // of the rotary positions
   bool tied = true;       // the head is the embedding table
   bool qkv_bias = false;  // q, k and v have biases: Qwen2's
+  // Tokens that attention reaches back, 0: all (Mistral's sliding window). It is computed over all: the same for
+  // sequences of no more tokens, and callers see to it that there are no longer ones.
+  std::int64_t window = 0;
 };
 
 // A ViT as CLIP's.

@@ -76,6 +76,18 @@ class Generation : public ::testing::Test {
   static inline std::unique_ptr<skymm::Run> run_;
 };
 
+TEST_F(Generation, PastTheSlidingWindowNothingIsGenerated) {
+  MultimodalConfig config = run_->assembly.model->config();
+  config.decoder.window = 16;
+  Multimodal model(config, DType::f32, cpu());
+  const Sample sample{.id = "long", .parts = {text_part("Is there a panda in the picture, or a dumpling?")}};
+  EXPECT_THAT(testing::error_of([&] {
+                generate(model, run_->assembly.prompts(run_->config), run_->assembly.images, {sample},
+                         {.max_tokens = 12});
+              }),
+              ::testing::HasSubstr("of the model's sliding window"));
+}
+
 TEST_F(Generation, TheCacheChangesNoToken) {
   std::vector<std::string> expected;
   for (const Sample& sample : samples()) expected.push_back(plain_answer(sample, 9));

@@ -14,6 +14,7 @@
 #include "support/logits.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
+#include "support/tiny_run.hpp"
 
 namespace skymm {
 namespace {
@@ -109,11 +110,11 @@ TEST(Pretrained, ConfigurationsSayWhatAModelIs) {
   EXPECT_EQ(mistral.config.head_width, 6);
   EXPECT_EQ(mistral.config.kv_heads, 2);
   EXPECT_FALSE(mistral.config.tied);
-  EXPECT_EQ(mistral.sliding_window, 32);
+  EXPECT_EQ(mistral.config.window, 32);
   const DecoderDescription qwen = describe_decoder(golden("qwen2"));
   EXPECT_TRUE(qwen.config.qkv_bias && qwen.config.tied);
   EXPECT_EQ(qwen.config.theta, 1e6F);
-  EXPECT_EQ(qwen.sliding_window, 0);  // use_sliding_window is false
+  EXPECT_EQ(qwen.config.window, 0);  // use_sliding_window is false
   const VisionDescription siglip = describe_vision(golden("siglip"));
   EXPECT_FALSE(siglip.config.class_token || siglip.config.pre_norm);
   EXPECT_EQ(siglip.config.activation, Activation::gelu_tanh);
@@ -157,6 +158,32 @@ TEST(Pretrained, WhatCannotBeComputedIsRefusedByName) {
   EXPECT_THAT(error_of([&] { describe_vision(golden("llama")); }), HasSubstr("'llama' cannot be computed"));
   write_file(folder.file("config.json"), "{\"model_type\":");
   EXPECT_THAT(error_of([&] { describe_decoder(folder.path()); }), HasSubstr("is not JSON"));
+}
+
+TEST(Pretrained, HowPicturesAreBroughtToTheViTIsTakenOrRefused) {
+  const TemporaryFolder clip, open_clip;
+  const auto of_clip = [&](const std::string& preprocessor) {
+    write_file(clip.file("config.json"), read_file(golden("clip") + "/config.json"));
+    write_file(clip.file("preprocessor_config.json"), preprocessor);
+    return describe_vision(clip.path()).images;
+  };
+  EXPECT_EQ(of_clip(R"({"size": 14, "crop_size": 14, "resample": 3})").fit, Fit::crop);
+  EXPECT_EQ(of_clip(R"({"size": {"shortest_edge": 14}, "crop_size": {"height": 14, "width": 14}})").fit, Fit::crop);
+  EXPECT_EQ(of_clip(R"({"size": {"height": 14, "width": 14}, "do_center_crop": false})").fit, Fit::stretch);
+  EXPECT_THAT(error_of([&] { of_clip(R"({"size": {"shortest_edge": 14}, "do_center_crop": false})"); }),
+              HasSubstr("do_center_crop is false"));
+  EXPECT_THAT(error_of([&] { of_clip(R"({"size": {"shortest_edge": 16}, "crop_size": 14})"); }),
+              HasSubstr("size is {"));
+  const auto of_open_clip = [&](const std::string& change) {
+    nlohmann::json config = read_json(golden("open_clip") + "/open_clip_config.json");
+    config.merge_patch(nlohmann::json::parse(change));
+    write_file(open_clip.file("open_clip_config.json"), config.dump());
+    return describe_vision(open_clip.path());
+  };
+  EXPECT_EQ(of_open_clip(R"({"preprocess_cfg": {"resize_mode": "squash"}})").images.fit, Fit::stretch);
+  EXPECT_THAT(error_of([&] { of_open_clip(R"({"preprocess_cfg": {"resize_mode": "longest"}})"); }),
+              HasSubstr("resize_mode is \"longest\""));
+  EXPECT_EQ(of_open_clip(R"({"model_cfg": {"vision_cfg": {"norm_kwargs": {"eps": 1e-6}}}})").config.eps, 1e-6F);
 }
 
 TEST(Pretrained, DifferencesAreListedWithWhatWasExpected) {
@@ -206,8 +233,29 @@ TEST(Pretrained, FilesComeBeforePretrainedWeightsAndRandomOnes) {
               HasSubstr("model.norm.weight has shape [15], the model needs [16]"));
 }
 
+TEST(Pretrained, FilesWithAnotherLoraOrResamplerAreRefused) {
+  const TemporaryFolder folder;
+  TrainConfig config;
+  config.model.decoder = "pico";
+  config.model.vision = "vit-pico";
+  testing::write_tiny_run(folder.path());
+  config = *parse_config({"--config", folder.file("config.ini")});
+  config.model.weights = {folder.file("trained.safetensors"), folder.file("more.safetensors")};
+  config.model.train = {"resampler"};
+  write_safetensors(folder.file("more.safetensors"), {{"resampler.of_another_kind", Tensor::zeros({1}, DType::f32)}});
+  EXPECT_NO_THROW(assemble(config));  // the first has its resampler
+  config.model.weights.pop_back();
+  write_safetensors(folder.file("more.safetensors"),
+                    {{"model.layers.0.self_attn.q_proj.lora_A.weight", Tensor::zeros({2, 2}, DType::f32)}});
+  config.model.weights.push_back(folder.file("more.safetensors"));
+  EXPECT_THAT(error_of([&] { assemble(config); }), HasSubstr("holds LoRA, which model.train leaves out"));
+  config.model.weights.pop_back();
+  config.model.resampler = "perceiver";
+  EXPECT_THAT(error_of([&] { assemble(config); }), HasSubstr("not the one of model.resampler"));
+}
+
 // The tiny LLaMA as a GGUF file, heads interleaved as llama.cpp's converter writes them.
-std::string write_gguf(const TemporaryFolder& folder) {
+std::string write_gguf(const TemporaryFolder& folder, const std::string& scaled_by = "") {
   const auto source = open_weights(golden("llama"));
   testing::GgufWriter writer;
   writer.add("general.architecture", std::string("llama"));
@@ -219,6 +267,7 @@ std::string write_gguf(const TemporaryFolder& folder) {
     writer.add(std::string("llama.") + key, value);
   }
   writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+  if (!scaled_by.empty()) writer.add("llama." + scaled_by, 4.0F);
   const auto add = [&](const std::string& theirs, const std::string& ours, std::int64_t heads = 0) {
     const Tensor x = source->read(ours);
     std::vector<float> values = x.to_vector();
@@ -259,6 +308,9 @@ TEST(Pretrained, GgufComputesTheSame) {
   const std::string path = write_gguf(folder);
   EXPECT_FALSE(describe_decoder(path).config.tied);
   EXPECT_CLOSE(logits_of(path), testing::values_of(expected().read("llama.logits")), 2e-6);
+  for (const char* key : {"rope.scale_linear", "rope.scaling.factor"}) {  // of positions, in files that name no type
+    EXPECT_THAT(error_of([&] { describe_decoder(write_gguf(folder, key)); }), HasSubstr(std::string(key) + " is 4"));
+  }
 }
 
 TrainConfig config_of(const std::string& decoder) {

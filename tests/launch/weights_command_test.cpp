@@ -44,6 +44,15 @@ TEST(WeightsCommand, MergedLoraComputesWhatPeftDoes) {
   EXPECT_GT(open_weights(shards)->files().size(), 1u);
   EXPECT_EQ(testing::values_of(testing::decoder_logits(shards, tokens)),
             testing::values_of(testing::decoder_logits(out, tokens)));
+  output_of({"merge", "--adapter", golden + "adapter", "--base", golden + "llama", "--out", out});  // the same again
+  const auto merge_into = [&](const std::string& folder, const std::string& gigabytes) {
+    return error_of([&] {
+      weights_command({"merge", "--adapter", golden + "adapter", "--base", golden + "llama", "--out", folder,
+                       "--shard-gb=" + gigabytes});
+    });
+  };
+  EXPECT_THAT(merge_into(out, "0.00001"), HasSubstr("holds another model already (model.safetensors)"));
+  EXPECT_THAT(merge_into(shards, "5"), HasSubstr("holds another model already"));
 }
 
 TEST(WeightsCommand, AdaptersAreReadAndWrittenAsPeftDoes) {
@@ -78,6 +87,8 @@ TEST(WeightsCommand, WhatIsNotPlainLoraIsRefused) {
   EXPECT_THAT(refusal(R"({"use_dora":true})"), HasSubstr("use_dora is true"));
   EXPECT_THAT(refusal(R"({"modules_to_save":["lm_head"]})"), HasSubstr("modules_to_save"));
   EXPECT_THAT(refusal(R"({"rank_pattern":{"q_proj":4}})"), HasSubstr("rank_pattern"));
+  EXPECT_THAT(refusal(R"({"init_lora_weights":"pissa"})"), HasSubstr("init_lora_weights is \"pissa\""));
+  EXPECT_THAT(refusal(R"({"layer_replication":[[0,2]]})"), HasSubstr("layer_replication"));
   EXPECT_THAT(refusal(R"({"bias":"all"})"), HasSubstr("bias is \"all\""));
   EXPECT_THAT(refusal(R"({"r":3})"), HasSubstr("the rank is 3"));
   EXPECT_THAT(refusal(R"({"r":-3})"), HasSubstr("positive numbers"));
