@@ -164,8 +164,10 @@ class BytePairTokenizer final : public Tokenizer {
       if (added.special && added.id != model_.bos) choices.push_back(added.id);
     }
     choices.insert(choices.end(), {model_.bos, 0, 1});
-    model_.pad = *std::ranges::find_if(
+    const auto found = std::ranges::find_if(
         choices, [&](std::int32_t id) { return 0 <= id && id < vocab_size() && id != model_.eos; });
+    check(found != choices.end(), "{} has no token for padding but its end mark", model_.path);
+    model_.pad = *found;
   }
 
   static std::uint64_t key(std::int32_t left, std::int32_t right) {

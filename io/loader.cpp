@@ -269,7 +269,11 @@ Loader::Prepared Loader::prepare(const Job& job, std::int32_t position) const {
   for (const Part& part : sample.parts) {
     if (part.kind == Part::Kind::answer) ++out.polarities[static_cast<std::size_t>(part.polarity)];
   }
-  out.text = prompts_.tokenize(sample);
+  try {
+    out.text = prompts_.tokenize(sample);
+  } catch (const Error& error) {
+    return hole(Skip::unreadable, error.message());
+  }
   if (out.text.skip == Skip::no_answer && out.turns_dropped > 0) {
     return hole(Skip::filtered, "all its turns are negative");
   }

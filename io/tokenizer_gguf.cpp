@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "io/byte_pair.hpp"
 #include "io/text_splitter.hpp"
 #include "io/tokenizer_files.hpp"
@@ -44,6 +45,12 @@ std::int32_t special(const GgufFile& file, const char* name, std::size_t tokens)
 void read_family(const GgufFile& file, BytePairModel& model) {
   const std::string family = file.text("tokenizer.ggml.pre", "gpt-2");
   if (family == "gpt-2" || family == "default") {
+    if (family == "default" || !file.has("tokenizer.ggml.pre")) {
+      log::warn(
+          "{} does not say how text is cut (tokenizer.ggml.pre), and is cut as GPT-2's; if it is another model's, give "
+          "that one's tokenizer.json",
+          file.path());
+    }
     model.patterns = {gpt2_pattern};
   } else if (family == "smollm" || family == "starcoder" || family == "refact") {
     model.patterns = {digits_pattern, gpt2_pattern};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -46,7 +47,9 @@ void read_lines(const std::string& path, Translations& all) {
     if (is_blank(line)) continue;
     const json entry = json::parse(line, nullptr, false);
     try {
-      all.by_id[entry.at("id").get<std::string>()] = entry.at("texts").get<Texts>();
+      const auto id = entry.at("id").get<std::string>();
+      check(all.by_id.emplace(id, entry.at("texts").get<Texts>()).second, "{}:{}: the id '{}' comes twice", path,
+            number, id);
     } catch (const json::exception&) {
       fail("{}:{}: not a line {{\"id\": \"...\", \"texts\": [\"...\"]}}", path, number);
     }
@@ -95,8 +98,12 @@ TranslateResult translate_dataset(const std::string& input, const std::string& t
                            {"input_provenance", json::parse(from.provenance())}};
   DatasetWriter writer(output, provenance.dump());
   TranslateResult result;
+  std::set<std::string> seen;  // of the ids that have translations
   for (std::int64_t i = 0; i < from.size(); ++i) {
     const Sample sample = from.read(i, false);
+    check(!all.by_id.contains(sample.id) || seen.insert(sample.id).second,
+          "{}: several samples have the id '{}': translate it by text, from a table of source and translation", input,
+          sample.id);
     Texts texts = all.of(sample);
     const bool whole =
         !texts.empty() && std::ranges::none_of(texts, [](const std::string& text) { return is_blank(text); });

@@ -29,7 +29,7 @@ void read_array(const std::string& input, RecordSink& sink, const Fill& fill) {
   events.at = [&](std::int64_t byte) { sink.at(byte); };
   const std::string damage = stream_json_array(input, events);
   if (damage.empty() || !sink.wants()) return;
-  Record record{.where = fmt::format("after entry {}", number)};
+  Record record{.where = number < 0 ? "at its start" : fmt::format("after entry {}", number)};
   record.refuse(Reject::input_damaged, damage);
   sink.put(std::move(record));
 }

@@ -24,13 +24,15 @@ struct Member {
   std::string key, extension;
 };
 
-// "a/b.c.jpg": key "a/b", extension "c.jpg", as the format has it.
+// "a/b.c.jpg": key "a/b", extension "c.jpg", as the format has it; ".JPG" is ".jpg".
 Member split_name(std::string name) {
   if (name.starts_with("./")) name.erase(0, 2);
   const std::size_t slash = name.rfind('/') == std::string::npos ? 0 : name.rfind('/') + 1;
   const std::size_t dot = name.find('.', slash);
   if (dot == std::string::npos || dot == slash) return {name, ""};
-  return {name.substr(0, dot), name.substr(dot + 1)};
+  std::string extension = name.substr(dot + 1);
+  for (char& c : extension) c = 'A' <= c && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  return {name.substr(0, dot), extension};
 }
 
 bool is_picture(const std::string& extension) {

@@ -112,6 +112,19 @@ TEST(BytePair, TextNeverBecomesASpecialToken) {
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("a<tool>b")), "a<tool>b");
 }
 
+TEST(BytePair, AVocabularyWithoutATokenForPaddingIsRefused) {
+  const TemporaryFolder folder;
+  testing::GgufWriter writer;
+  writer.add("tokenizer.ggml.model", std::string("gpt2"));
+  writer.add("tokenizer.ggml.pre", std::string("gpt-2"));
+  writer.add("tokenizer.ggml.tokens", std::vector<std::string>{"a"});
+  writer.add("tokenizer.ggml.merges", std::vector<std::string>{});
+  writer.add_numbers<std::int32_t>("tokenizer.ggml.token_type", 5, {1});
+  writer.add("tokenizer.ggml.eos_token_id", std::uint32_t{0});
+  write_file(folder.file("a.gguf"), writer.file());
+  EXPECT_THAT(error_of([&] { load_tokenizer(folder.file("a.gguf")); }), HasSubstr("no token for padding"));
+}
+
 TEST(BytePair, SpecialTokensComeFromTheConfigurationBeside) {
   const auto tokenizer = load_tokenizer(golden + "smollm2/tokenizer.json");
   EXPECT_EQ(tokenizer->bos(), 1);

@@ -212,6 +212,25 @@ TEST_F(Negatives, TranslationsMakeTheLinkedCopy) {
                 translate_dataset(options_.input, folder_.file("bad.jsonl"), folder_.file("zh3.h5"), Language::chinese);
               }),
               HasSubstr("bad.jsonl:1"));
+  write_file(folder_.file("bad.jsonl"), "{\"id\": \"1\", \"texts\": [\"a\"]}\n{\"id\": \"1\", \"texts\": [\"b\"]}\n");
+  EXPECT_THAT(error_of([&] {
+                translate_dataset(options_.input, folder_.file("bad.jsonl"), folder_.file("zh3.h5"), Language::chinese);
+              }),
+              HasSubstr("bad.jsonl:2: the id '1' comes twice"));
+}
+
+// As LRV's, whose ids are those of the pictures.
+TEST_F(Negatives, TranslationsByIdAreForOneSampleEach) {
+  DatasetWriter writer(options_.input);
+  for (const char* question : {"What is it?", "Is it red?"}) {
+    writer.add({.id = "7", .parts = {text_part(question), answer_part("A dog.")}, .language = Language::english});
+  }
+  writer.close();
+  write_file(folder_.file("t.jsonl"), R"({"id": "7", "texts": ["这是什么？", "一只狗。"]})");
+  EXPECT_THAT(error_of([&] {
+                translate_dataset(options_.input, folder_.file("t.jsonl"), folder_.file("zh.h5"), Language::chinese);
+              }),
+              HasSubstr("several samples have the id '7'"));
 }
 
 }  // namespace
