@@ -119,6 +119,7 @@ void StatusBoard::map_shared(MPI_Comm host) {
   int file = -1;
   if (place_ == 0) {
     fmt::format_to_n(name.data(), name.size() - 1, "/skymm.{}.{}", getpid(), pid_namespace());
+    shm_unlink(name.data());  // of a process of this number that was killed between the two
     file = shm_open(name.data(), O_CREAT | O_EXCL | O_RDWR, S_IRUSR | S_IWUSR);
     if (file >= 0 && ftruncate(file, static_cast<off_t>(bytes_)) != 0) {
       close(file);

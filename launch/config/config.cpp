@@ -96,6 +96,12 @@ void check_choice(const Option& option, const std::string& value) {
   const Names choices = option.choices();
   if (std::ranges::find(choices, value) != choices.end()) return;
   if (option.or_path && std::filesystem::exists(value)) return;
+  if (option.or_path && value.find('/') != std::string::npos) {
+    fail(
+        "there is no {} here; models are not fetched by their name: download the folder and give its path, or one of "
+        "{}",
+        value, fmt::join(choices, ", "));
+  }
   const std::string guess = nearest(value, choices);
   fail("'{}' is unknown{}; it takes {}{}", value, guess.empty() ? "" : fmt::format(", did you mean '{}'", guess),
        option.or_path ? "a path or " : "", fmt::join(choices, ", "));
@@ -342,11 +348,17 @@ void check_config(const TrainConfig& config) {
            model.frozen_format, model.dtype));
   need(!model.double_quantization || model.frozen_format == "nf4",
        fmt::format("model.double_quantization is for model.frozen_format nf4; it is {}", model.frozen_format));
+  need(std::ranges::all_of(data.validation, [](const SourceConfig& source) { return source.weight == 1; }),
+       "data.validation takes no weights: each of its samples counts once");
   if (train.objective == "lvm") {
     need(run.device == "cpu", fmt::format("train.objective lvm trains on the cpu alone; run.device is {}", run.device));
     need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
     need(!data.features, "train.objective lvm trains the vision model; leave data.features");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
+    need(data.train.size() == 1 && data.validation.size() == 1,
+         "train.objective lvm takes one data set in data.train, and one in data.validation");
+    need(run.resume == "auto" && train.time_limit_minutes == 0,
+         "train.objective lvm has no checkpoints to go on from; leave run.resume auto, and train.time_limit_minutes 0");
     need(data.quarantine.empty() && train.spike_zscore == 0,
          "train.objective lvm knows neither data.quarantine nor train.spike_zscore");
     return;
@@ -369,6 +381,19 @@ void check_config(const TrainConfig& config) {
   need(model.resampler != "qwen" || !sees ||
            model.queries == std::llround(std::sqrt(model.queries)) * std::llround(std::sqrt(model.queries)),
        fmt::format("model.queries {} is not a square number, which the qwen resampler needs", model.queries));
+}
+
+void check_files(const TrainConfig& config) {
+  const auto look = [](const char* option, const std::string& path) {
+    check(path.empty() || std::filesystem::exists(path), "{}: there is no {}{}", option, path,
+          path.starts_with('/') ? "" : fmt::format(" from {} on", std::filesystem::current_path().string()));
+  };
+  look("model.tokenizer", tokenizer_path(config.model));
+  for (const std::string& path : config.model.weights) look("model.weights", path);
+  for (const SourceConfig& source : config.data.train) look("data.train", source.path);
+  for (const SourceConfig& source : config.data.validation) look("data.validation", source.path);
+  look("data.quarantine", config.data.quarantine);
+  if (config.run.resume != "auto" && config.run.resume != "none") look("run.resume", config.run.resume);
 }
 
 void apply_process_options(const RunConfig& config) {

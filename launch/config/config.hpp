@@ -121,6 +121,9 @@ std::string to_ini(const TrainConfig& config);
 // Throws UsageError where options do not go together.
 void check_config(const TrainConfig& config);
 
+// Throws Error, with the option's name, where a file or folder that the run reads is not there.
+void check_files(const TrainConfig& config);
+
 // What holds for this process as a whole: the log level, the number of threads, how it keeps memory and takes signals.
 void apply_process_options(const RunConfig& config);
 

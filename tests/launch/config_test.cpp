@@ -3,12 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+
+#include "support/text.hpp"
 
 namespace skymm {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -23,7 +27,10 @@ class Config : public ::testing::Test {
   }
   // With what every run needs.
   static TrainConfig parse(std::vector<std::string> arguments) {
-    arguments.insert(arguments.end(), {"--data.train", "a.h5", "--model.tokenizer=t.model"});
+    if (std::ranges::find(arguments, "--data.train") == arguments.end()) {
+      arguments.insert(arguments.end(), {"--data.train", "a.h5"});
+    }
+    arguments.insert(arguments.end(), {"--model.tokenizer=t.model"});
     return parse_config(arguments).value();
   }
   static std::string error_of(std::vector<std::string> arguments) {
@@ -56,10 +63,10 @@ TEST_F(Config, LaterRecipesWin) {
 }
 
 TEST_F(Config, ReadsEveryKindOfValue) {
-  const TrainConfig config = parse({"--data.validation", "x.h5:2.5, y.h5", "--model.lora_targets=q_proj, v_proj",
+  const TrainConfig config = parse({"--data.train", "x.h5:2.5, y.h5", "--model.lora_targets=q_proj, v_proj",
                                     "--data.augment", "false", "--train.learning_rate", "2e-4", "--run.seed",
                                     "18446744073709551615", "--train.time_limit_minutes", "7.5"});
-  EXPECT_THAT(config.data.validation, ElementsAre(SourceConfig{"x.h5", 2.5}, SourceConfig{"y.h5", 1}));
+  EXPECT_THAT(config.data.train, ElementsAre(SourceConfig{"x.h5", 2.5}, SourceConfig{"y.h5", 1}));
   EXPECT_THAT(config.model.lora_targets, ElementsAre("q_proj", "v_proj"));
   EXPECT_FALSE(config.data.augment);
   EXPECT_FLOAT_EQ(config.train.learning_rate, 2e-4F);
@@ -80,6 +87,11 @@ TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--parallel.shard_frozen", "true", "--model.train", "decoder"}), HasSubstr("parallel.zero 3"));
   EXPECT_THAT(error_of({"--parallel.shard_frozen", "true", "--train.objective", "lvm"}), HasSubstr("has none"));
   EXPECT_THAT(error_of({"--train.objective", "lvm", "--run.save_before_end", "5"}), HasSubstr("has no checkpoints"));
+  EXPECT_THAT(error_of({"--train.objective", "lvm", "--data.train", "a.h5, b.h5"}), HasSubstr("takes one data set"));
+  EXPECT_THAT(error_of({"--train.objective", "lvm", "--data.validation", "none"}), HasSubstr("takes one data set"));
+  EXPECT_THAT(error_of({"--train.objective", "lvm", "--data.train", "a.h5", "--data.validation", "b.h5", "--run.resume",
+                        "none"}),
+              HasSubstr("leave run.resume auto"));
 }
 
 TEST_F(Config, WhatIsComputedAgainIsSaidOfAllStagesOrOfEach) {
@@ -93,6 +105,29 @@ TEST_F(Config, WhatIsComputedAgainIsSaidOfAllStagesOrOfEach) {
       error_of({"--model.recompute", "full,none", "--parallel.pipeline", "3"}),
       HasSubstr("model.recompute has 2 entries: give one for all stages, or one for each of parallel.pipeline 3"));
   EXPECT_THAT(error_of({"--model.recompute", "true"}), HasSubstr("it takes none, attention+mlp, full"));
+}
+
+TEST_F(Config, FilesThatAreMissingAreNamedWithTheirOption) {
+  TrainConfig config = parse({"--data.train", recipe("", "a.h5")});
+  config.model.tokenizer = recipe("", "t.model");
+  config.model.weights = {recipe("", "w.safetensors")};
+  EXPECT_NO_THROW(check_files(config));
+  config.model.weights.emplace_back("nowhere/w.safetensors");
+  EXPECT_THAT(testing::error_of([&] { check_files(config); }),
+              AllOf(HasSubstr("model.weights: there is no nowhere/w.safetensors"),
+                    HasSubstr(std::filesystem::current_path().string())));
+  config.model.weights.pop_back();
+  config.data.validation = {{"v.h5", 1}};
+  EXPECT_THAT(testing::error_of([&] { check_files(config); }), HasSubstr("data.validation: there is no v.h5"));
+}
+
+TEST_F(Config, ModelsAreNotFetchedByTheirName) {
+  EXPECT_THAT(error_of({"--model.decoder", "meta-llama/Llama-2-7b"}), HasSubstr("download the folder"));
+  EXPECT_THAT(error_of({"--model.decoder", "nanoo"}), HasSubstr("did you mean 'nano'"));
+}
+
+TEST_F(Config, ValidationHasNoWeights) {
+  EXPECT_THAT(error_of({"--data.validation", "x.h5:2"}), HasSubstr("data.validation takes no weights"));
 }
 
 TEST_F(Config, TheDeviceHasAShortOption) {
@@ -201,7 +236,7 @@ TEST_F(Config, OptionsMustGoTogether) {
 
 TEST_F(Config, SavedConfigReadsBackTheSame) {
   const TrainConfig config =
-      parse({"--train.learning_rate", "0.1", "--train.epsilon", "1.5e-9", "--data.validation", "v.h5:0.3,w.h5",
+      parse({"--train.learning_rate", "0.1", "--train.epsilon", "1.5e-9", "--data.train", "v.h5:0.3,w.h5",
              "--model.weights", "a.safetensors,b.safetensors", "--model.rslora", "true", "--run.dir", "runs/a b"});
   const std::string saved = to_ini(config);
   const TrainConfig again = parse_config({"--config", recipe(saved)}).value();
@@ -209,7 +244,7 @@ TEST_F(Config, SavedConfigReadsBackTheSame) {
   EXPECT_EQ(again.train.learning_rate, 0.1F);
   EXPECT_EQ(again.train.epsilon, 1.5e-9F);
   EXPECT_EQ(again.run.dir, "runs/a b");
-  EXPECT_EQ(again.data.validation, config.data.validation);
+  EXPECT_EQ(again.data.train, config.data.train);
   EXPECT_THAT(saved, HasSubstr("[model]\ndecoder = nano\n"));
   TrainConfig odd = config;
   odd.run.dir = "runs/#1";
