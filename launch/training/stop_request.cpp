@@ -14,8 +14,8 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/signal_stack.hpp"
+#include "launch/config/config.hpp"
 #include "launch/config/exit_code.hpp"
-#include "launch/config/options.hpp"
 
 namespace skymm {
 namespace {
