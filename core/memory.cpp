@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "core/device.hpp"
@@ -35,29 +36,34 @@ PurposeScope::~PurposeScope() { purpose_in_scope = previous_; }
 CachingAllocator::~CachingAllocator() { trim(); }
 
 CachingAllocator::Block CachingAllocator::take(std::size_t size) {
-  if (auto& blocks = free_[size]; !blocks.empty()) {
+  const std::size_t largest = work_ == WorkOn::released_memory ? size + size / 4 : size;
+  if (const auto at = free_.lower_bound(size); at != free_.end() && at->first <= largest) {
+    auto& blocks = at->second;
     const Block block = blocks.back();
     blocks.pop_back();
-    cached_ -= size;
+    if (blocks.empty()) free_.erase(at);
+    cached_ -= block.size;
     return block;
   }
   void* pointer = device_.raw_allocate(size);
-  if (pointer == nullptr) {  // perhaps the cache holds what is missing, in other sizes
-    release_cached();
+  while (pointer == nullptr && cached_ > 0) {  // the cache may hold what is missing, in other sizes
+    release_cached(size);
     pointer = device_.raw_allocate(size);
   }
-  return {pointer, nullptr};
+  return {pointer, size, nullptr};
 }
 
-void CachingAllocator::release_cached() {
-  for (auto& [size, blocks] : free_) {
-    for (const Block& block : blocks) {
-      if (block.last != nullptr) block.last->synchronize();
-      device_.raw_release(block.pointer, size);
-    }
+void CachingAllocator::release_cached(std::size_t least) {
+  for (std::size_t released = 0; released < least && !free_.empty();) {
+    const auto largest = std::prev(free_.end());
+    const Block block = largest->second.back();
+    largest->second.pop_back();
+    if (largest->second.empty()) free_.erase(largest);
+    if (block.last != nullptr) block.last->synchronize();
+    device_.raw_release(block.pointer, block.size);
+    released += block.size;
+    cached_ -= block.size;
   }
-  free_.clear();
-  cached_ = 0;
 }
 
 void CachingAllocator::fail_out_of_memory(std::size_t size, Purpose purpose) const {
@@ -75,34 +81,34 @@ void* CachingAllocator::allocate(std::size_t bytes, Purpose purpose) {
   if (work_ == WorkOn::released_memory) {
     Stream& stream = current_stream(device_);
     if (block.last != nullptr && block.last != &stream) stream.wait(block.last->record());
-    allocated_on_[block.pointer] = &stream;
+    live_[block.pointer] = {block.pointer, block.size, &stream};
   }
   for (MemoryUse* use : {&use_[static_cast<int>(purpose)], &total_}) {
-    use->current += size;
+    use->current += block.size;
     use->peak = std::max(use->peak, use->current);
   }
   return block.pointer;
 }
 
 void CachingAllocator::release(void* pointer, std::size_t bytes, Purpose purpose) {
-  const std::size_t size = rounded(bytes);
   const std::lock_guard lock(mutex_);
-  Stream* last = nullptr;
+  Block block{pointer, rounded(bytes), nullptr};
   if (work_ == WorkOn::released_memory) {
-    last = &current_stream(device_);
-    const auto entry = allocated_on_.extract(pointer);
-    if (entry.mapped() != nullptr && entry.mapped() != last) last->wait(entry.mapped()->record());
+    block = live_.extract(pointer).mapped();
+    Stream& stream = current_stream(device_);
+    if (block.last != nullptr && block.last != &stream) stream.wait(block.last->record());
+    block.last = &stream;
   }
-  free_[size].push_back({pointer, last});
-  cached_ += size;
-  use_[static_cast<int>(purpose)].current -= size;
-  total_.current -= size;
+  free_[block.size].push_back(block);
+  cached_ += block.size;
+  use_[static_cast<int>(purpose)].current -= block.size;
+  total_.current -= block.size;
 }
 
 void CachingAllocator::forget(const Stream& stream) {
   const std::lock_guard lock(mutex_);
-  for (auto& [pointer, allocated_on] : allocated_on_) {
-    if (allocated_on == &stream) allocated_on = nullptr;
+  for (auto& [pointer, block] : live_) {
+    if (block.last == &stream) block.last = nullptr;
   }
   for (auto& [size, blocks] : free_) {
     for (Block& block : blocks) {
@@ -134,7 +140,7 @@ void CachingAllocator::reset_peak() {
 
 void CachingAllocator::trim() {
   const std::lock_guard lock(mutex_);
-  release_cached();
+  release_cached(cached_);
 }
 
 std::string CachingAllocator::report() const {

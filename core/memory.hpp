@@ -43,7 +43,10 @@ enum class WorkOn : std::uint8_t { owned_memory, released_memory };
 
 // Hands out blocks and keeps released ones by size for the next request. Sizes are rounded up by at most an eighth.
 // Thread-safe. One per device. Where work may run on released memory, a block is handed out in the order of streams:
-// its next user's stream waits for the stream that it was allocated on and the one that it was released on.
+// its next user's stream waits for the stream that it was allocated on and the one that it was released on. Such memory
+// is not paged and its release waits for the device, so a request also takes a block that is up to a quarter larger;
+// it is in the books with what it has. When the device has no more, the largest cached blocks go back, no more than
+// needed.
 class CachingAllocator {
  public:
   explicit CachingAllocator(Device& device, WorkOn work = WorkOn::owned_memory) : device_(device), work_(work) {}
@@ -66,11 +69,12 @@ class CachingAllocator {
  private:
   struct Block {
     void* pointer;
+    std::size_t size;
     Stream* last;  // whose enqueued work may still use it; null: nobody's
   };
 
-  Block take(std::size_t size);  // from the cache or the device; a null pointer where there is no memory left
-  void release_cached();
+  Block take(std::size_t size);            // from the cache or the device; a null pointer where there is no memory left
+  void release_cached(std::size_t least);  // the largest first, until so many bytes are back or none is left
   [[noreturn]] void fail_out_of_memory(std::size_t size, Purpose purpose) const;
 
   std::string table() const;  // under the lock
@@ -78,7 +82,7 @@ class CachingAllocator {
   WorkOn work_;
   mutable std::mutex mutex_;
   std::map<std::size_t, std::vector<Block>> free_;
-  std::map<void*, Stream*> allocated_on_;  // live blocks, where work runs on released memory
+  std::map<void*, Block> live_;  // where work runs on released memory; last: that it was allocated on
   std::array<MemoryUse, purpose_count> use_;
   MemoryUse total_;
   std::size_t cached_ = 0;

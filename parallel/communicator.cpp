@@ -7,6 +7,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "ops/kernels/cuda/environment.hpp"
 #include "parallel/job.hpp"
 #include "parallel/mpi_operation.hpp"
 #include "parallel/start_guard.hpp"
@@ -20,6 +21,7 @@ namespace {
 class MpiSession {
  public:
   MpiSession() {
+    cuda::configure_environment();
     int provided = 0;
     {
       const StartGuard guard(watchdog_limit());

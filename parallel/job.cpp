@@ -49,8 +49,10 @@ void read_mpirun(Job& job) {
   job.with_mpi = true;
   job.rank = number({"OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}, 0);
   job.ranks = number({"OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE"}, 1);
-  job.local_rank = number({"OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK"}, 0);
-  job.local_ranks = number({"OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE"}, job.ranks);
+  job.local_rank =
+      number({"OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PALS_LOCAL_RANKID"}, 0);
+  job.local_ranks = number(
+      {"OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "PALS_LOCAL_SIZE"}, job.ranks);
   job.hosts = number({"OMPI_MCA_orte_num_nodes"}, 1);
 }
 

@@ -22,7 +22,7 @@ void NcclCommunicator::prepare(Traffic traffic) {
   if (size() == 1) return;
   gather_calls(channel(), {CallKind::barrier});
   if (traffic == Traffic::collectives) {
-    if (!collectives_) collectives_ = std::make_shared<NcclLane>(channel()->collectives, device_);
+    if (!collectives_) collectives_ = std::make_shared<NcclLane>(channel()->collectives, device_, traffic);
     return;
   }
   if (!to_.empty()) return;
@@ -41,7 +41,7 @@ void NcclCommunicator::connect_neighbors(int first) {
     MPI_Comm pair;
     check_mpi(MPI_Group_incl(all, 2, ranks.data(), &two), "MPI_Group_incl");
     check_mpi(MPI_Comm_create_group(channel()->collectives, two, first, &pair), "MPI_Comm_create_group");
-    (rank() == sender ? to_ : from_)[peer] = std::make_shared<NcclLane>(pair, device_);
+    (rank() == sender ? to_ : from_)[peer] = std::make_shared<NcclLane>(pair, device_, Traffic::messages);
     MPI_Comm_free(&pair);
     MPI_Group_free(&two);
   }

@@ -10,7 +10,8 @@
 // Operations of one NCCL communicator run one after the other, whatever their stream. So each direction of a pair of
 // neighbours has one of its own: a message never waits behind another that nobody receives yet. A receive goes to the
 // GPU only after the sender has said by MPI that its send has; that header has the tag, so that messages of a pair may
-// be received in another order than they were sent, if all are received at once.
+// be received in another order than they were sent, if all are received at once. So the sender must not wait in NCCL
+// for the receiver to come, as it does in the first send of a pair: each lane makes that one when it is made.
 #pragma once
 
 #include <map>

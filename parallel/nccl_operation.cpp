@@ -1,6 +1,7 @@
 #include "parallel/nccl_operation.hpp"
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "core/error.hpp"
@@ -236,7 +237,40 @@ void NcclCollective::all_reduce(NcclChannel& nccl, Stream& stream) {
   exchange(nccl, stream, own, parts);
 }
 
+// ---- lanes ---------------------------------------------------------------------------------------------------------
+
+// Makes each call of a lane once. NCCL connects two ranks at their first call, in which the one that comes first waits
+// on the host for the other: later, that other may be waiting for what the first does next.
+void connect_ranks(NcclLane& lane, MPI_Comm ranks, Device& device, Communicator::Traffic traffic) {
+  int rank = 0, size = 1;
+  check_mpi(MPI_Comm_rank(ranks, &rank), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(ranks, &size), "MPI_Comm_size");
+  const bool collectives = traffic == Communicator::Traffic::collectives;
+  const Tensor bytes = Tensor::zeros({2 * size}, DType::u8, device);  // one to each rank, then one from each
+  auto* const to = static_cast<char*>(bytes.raw());
+  auto* const from = to + size;
+  std::vector<Part> sent, received;
+  for (int r = 0; r < size; ++r) {
+    if (r == rank) continue;
+    if (collectives || rank == 0) sent.push_back({to + r, 1, r});
+    if (collectives || rank == 1) received.push_back({from + r, 1, r});
+  }
+  lane.stream->wait(current_stream(device).record());
+  lane.channel->exchange(sent, received, *lane.stream);
+  if (collectives) {
+    lane.channel->all_gather(from + rank, from, 1, *lane.stream);
+    lane.channel->broadcast(to, 1, 0, *lane.stream);
+  }
+  const auto end = lane.channel->mark(*lane.stream);
+  while (!end->passed()) std::this_thread::yield();
+}
+
 }  // namespace
+
+NcclLane::NcclLane(MPI_Comm ranks, Device& device, Communicator::Traffic traffic)
+    : stream(device.make_stream()), channel(open_nccl_channel(ranks, device, traffic)) {
+  connect_ranks(*this, ranks, device, traffic);
+}
 
 std::unique_ptr<MpiOperation> make_nccl_operation(Channel channel, const Call& call, const Tensor& from,
                                                   const Tensor& to, Lane lane) {

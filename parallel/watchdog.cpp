@@ -47,6 +47,10 @@ void set_watchdog_limit(double seconds) {
 double watchdog_limit() { return limit; }
 
 void abort_job(int code) {
+  static std::atomic_flag ending;
+  if (ending.test_and_set()) {
+    for (;;) ::pause();
+  }
   if (StatusBoard* board = status_board()) board->claim_end();
   std::thread([code] {
     std::this_thread::sleep_for(std::chrono::seconds(patience_with_abort));

@@ -25,7 +25,8 @@ void set_watchdog_limit(double seconds);
 double watchdog_limit();
 
 // Ends the processes of all ranks at once and does not return. Should that hang too, this process ends alone, seconds
-// later.
+// later. The first thread that calls it names the code; another waits for the end, since it may fail only because the
+// first takes away what it works with.
 [[noreturn]] void abort_job(int code);
 
 class Watchdog {

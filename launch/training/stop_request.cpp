@@ -16,7 +16,6 @@
 #include "core/signal_stack.hpp"
 #include "launch/config/config.hpp"
 #include "launch/config/exit_code.hpp"
-#include "launch/config/options.hpp"
 
 namespace skymm {
 namespace {

@@ -9,12 +9,14 @@
 #include <string>
 #include <vector>
 
+#include "core/communicator.hpp"
 #include "core/device.hpp"
 
 namespace skymm {
 
 // Calls enqueue their work on the stream and return. All ranks of a channel make the same calls in the same order: a
-// call that the others do not make holds up the stream for ever. Throws Error with NCCL's own words.
+// call that the others do not make holds up the stream for ever. But the first exchange with a peer connects the two,
+// and returns only when the peer has come to it too. Throws Error with NCCL's own words.
 class NcclChannel {
  public:
   struct Part {
@@ -27,8 +29,8 @@ class NcclChannel {
   class Mark {
    public:
     virtual ~Mark() = default;
-    // Whether what was enqueued before has run; does not wait. Throws Error where NCCL found meanwhile that something
-    // went wrong: a rank is gone, a link is down.
+    // Whether what was enqueued before has run; does not wait. Ends the job, as the watchdog does, where NCCL found
+    // meanwhile that something went wrong: a rank is gone, a link is down. Throws Error where the device failed.
     virtual bool passed() = 0;
   };
 
@@ -51,9 +53,10 @@ std::string nccl_version();
 std::string gpu_of(const Device& device);
 
 // Over the ranks of `ranks`, which stays the caller's. Collective; `device` is the current one of this thread.
-std::unique_ptr<NcclChannel> open_nccl_channel(MPI_Comm ranks, Device& device);
+std::unique_ptr<NcclChannel> open_nccl_channel(MPI_Comm ranks, Device& device, Communicator::Traffic traffic);
 
-// Ends what is under way on all channels of this process, from any thread: the job is about to end.
+// Ends what is under way on all channels of this process, from any thread: the job is about to end. Who uses them
+// afterwards waits for that, or gets an Error.
 void abort_nccl_channels();
 
 }  // namespace skymm

@@ -1,10 +1,12 @@
-// Memory of weights that comes from elsewhere than the allocator.
+// Memory of weights that comes from elsewhere than the allocator; what the allocator makes of a device's.
 #include "core/memory.hpp"
 
+#include <cstdlib>
 #include <cstring>
 
 #include "core/error.hpp"
 #include "support/support.hpp"
+#include "support/text.hpp"
 
 namespace skymm {
 namespace {
@@ -91,6 +93,71 @@ TEST(WeightMemory, StaysAsLongAsATensorIsThere) {
   EXPECT_THAT(x.to_vector(), Each(5));
   x = Tensor();
   EXPECT_TRUE(seen.expired());
+}
+
+// Has `room` bytes, and work with bare pointers, as a GPU. It computes nothing.
+class SmallDevice final : public Device {
+ public:
+  explicit SmallDevice(std::size_t room) : room_(room) {}
+
+  DeviceKind kind() const override { return DeviceKind::cuda; }
+  std::string name() const override { return "small device"; }
+  void* raw_allocate(std::size_t bytes) override {
+    if (bytes > room_) return nullptr;
+    room_ -= bytes;
+    return std::malloc(bytes);
+  }
+  void raw_release(void* pointer, std::size_t bytes) override {
+    room_ += bytes;
+    std::free(pointer);
+  }
+  CachingAllocator& allocator() override { return allocator_; }
+  std::unique_ptr<Stream> make_stream() override { return std::make_unique<ImmediateStream>(*this); }
+  Stream& default_stream() override { return stream_; }
+  void copy(const Tensor&, Tensor) override { fail("it does not copy"); }
+  void fill(Tensor, double) override { fail("it does not fill"); }
+  void add(const Tensor&, Tensor, float) override { fail("it does not add"); }
+  void to_host(const Tensor&, void*) override { fail("it does not copy"); }
+  void from_host(const void*, Tensor) override { fail("it does not copy"); }
+
+  std::size_t room() const { return room_; }
+
+ private:
+  std::size_t room_;
+  CachingAllocator allocator_{*this, WorkOn::released_memory};
+  ImmediateStream stream_{*this};
+};
+
+constexpr std::int64_t kib = 1024;
+Tensor taken(std::int64_t bytes, Device& device) { return Tensor::empty({bytes}, DType::u8, device); }
+
+TEST(DeviceMemory, TakesABlockThatIsALittleLarger) {
+  SmallDevice device(4096 * kib);
+  CachingAllocator& memory = device.allocator();
+  const void* first = taken(1024 * kib, device).raw();
+  {
+    const Tensor smaller = taken(832 * kib, device);
+    EXPECT_EQ(smaller.raw(), first);
+    EXPECT_EQ(memory.total().current, 1024U * kib) << "the books have another size than the block";
+    EXPECT_EQ(memory.cached(), 0U);
+  }
+  EXPECT_EQ(memory.total().current, 0U);
+  EXPECT_EQ(memory.cached(), 1024U * kib);
+  EXPECT_NE(taken(768 * kib, device).raw(), first) << "a quarter of the block would lie idle";
+  EXPECT_EQ(taken(1024 * kib, device).raw(), first);
+  memory.trim();
+  EXPECT_EQ(device.room(), 4096U * kib);
+}
+
+TEST(DeviceMemory, GivesBackNoMoreThanIsMissing) {
+  SmallDevice device(7168 * kib);
+  CachingAllocator& memory = device.allocator();
+  { const Tensor a = taken(1024 * kib, device), b = taken(2048 * kib, device), c = taken(4096 * kib, device); }
+  const Tensor x = taken(3072 * kib, device);
+  EXPECT_EQ(memory.cached(), 3072U * kib);
+  const Tensor y = taken(1024 * kib, device), z = taken(2048 * kib, device);
+  EXPECT_EQ(memory.cached(), 0U);
+  EXPECT_THAT(testing::error_of([&] { taken(2048 * kib, device); }), ::testing::HasSubstr("out of memory"));
 }
 
 TEST(ForgetfulStream, ChecksAndComputesNothing) {

@@ -113,6 +113,30 @@ INSTANTIATE_TEST_SUITE_P(All, CudaMultiplyTest,
                                                               cuda::TileSize::large)),
                          name_of_parameters);
 
+// As large as cuBLASLt takes them, on a GPU; the bias where vectors may be read, or an element behind.
+TEST(CudaMultiplyBySize, WhatTheLibraryMayTake) {
+  const std::int64_t m = 144, n = 80, k = 96;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor a = random_tensor({m, k}, dtype, 1), b = random_tensor({k, n}, dtype, 2);
+    const Tensor biases = random_tensor({n + 1}, dtype, 3);
+    const Values product = reference_product(values_of(a), values_of(b), m, k, n);
+    for (const Activation activation : {Activation::none, Activation::relu, Activation::gelu_tanh}) {
+      for (const std::int64_t begin : {0, 1}) {
+        SCOPED_TRACE(fmt::format("{} activation {} bias from {}", name_of(dtype), static_cast<int>(activation), begin));
+        const Tensor bias = biases.slice(0, begin, begin + n), c = Tensor::full({m, n}, dtype, 9.0, tested_device());
+        const Values of_bias = values_of(bias);
+        Values expected = product;
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          expected[i] = reference_activation(activation, expected[i] + of_bias[i % of_bias.size()]);
+        }
+        cuda::multiply(matrix_of(a, "test", "a"), matrix_of(b, "test", "b"), row_matrix_of(c, "test", "c"),
+                       epilogue_of(bias, activation, false), current_stream(tested_device()));
+        EXPECT_CLOSE(c, expected, bound(dtype));
+      }
+    }
+  }
+}
+
 TEST(CudaMultiplyErrors, TensorsOfTwoDevices) {
   const Tensor x = Tensor::full({3, 4}, DType::f32, 1.0, tested_device()), y = x.empty_like(),
                on_cpu = Tensor::zeros({4, 4}, DType::f32);

@@ -52,6 +52,44 @@ TEST(Transfer, CopiesViews) {
   }
 }
 
+// Dimensions of which some lie behind one another, in one tensor of the two or in both, as on the CPU.
+TEST(Transfer, CopiesViewsOfManyDimensions) {
+  const auto view = [](const Tensor& x, int which) {
+    switch (which) {
+      case 0:
+        return x;
+      case 1:
+        return x.slice(1, 1, 3);
+      case 2:
+        return x.slice(2, 1, 2).transpose(0, 1);
+      case 3:
+        return x.transpose(1, 2);
+      case 4:
+        return x.slice(0, 1, 2).transpose(2, 3);
+      default:
+        return x.slice(3, 2, 3);
+    }
+  };
+  const auto copied = [&](Device& device, int which, bool back) {
+    const Tensor from = testing::random_tensor({2, 3, 4, 5}, DType::bf16, 1).to(device);
+    const Tensor seen = view(from, which), plain = Tensor::zeros(seen.shape(), DType::f32, device);
+    if (back) {
+      plain.fill(2.5);
+      seen.copy_from(plain);
+      seen.add(seen);
+      return values_of(from);
+    }
+    plain.copy_from(seen);
+    return values_of(plain);
+  };
+  for (int which = 0; which < 6; ++which) {
+    for (const bool back : {false, true}) {
+      SCOPED_TRACE(which);
+      EXPECT_EQ(copied(tested_device(), which, back), copied(cpu(), which, back));
+    }
+  }
+}
+
 TEST(Transfer, ConvertsF16OnTheCpuWhichAloneKnowsIt) {
   const Tensor target = Tensor::zeros(shape, DType::bf16, tested_device());
   target.copy_from(counted(cpu(), DType::f16));

@@ -32,7 +32,7 @@ Blocks& own_blocks() {
 
 // ---- the life of a block -------------------------------------------------------------------------------------------
 
-std::string Block::run(const std::function<void()>& body, dim3 grid, dim3 size, uint3 index, std::size_t shared_bytes,
+std::string Block::run(const std::function<void()>& body, dim3 grid, dim3 size, uint3 index, const SharedMemory& shared,
                        std::uint64_t seed) {
   const TsanIgnored what_the_emulation_does;
   count_ = alive_ = size.x * size.y * size.z;
@@ -44,7 +44,7 @@ std::string Block::run(const std::function<void()>& body, dim3 grid, dim3 size, 
   warps_.resize((count_ + 31) / 32);
   for (auto& warp : warps_) warp.clear();
   static_bytes_ = 0;
-  dynamic_bytes_ = shared_bytes;
+  shared_memory_ = shared;
   prepare(grid, size, index);
   if (Thread* first = next_ready()) {
     current = first;
@@ -267,7 +267,12 @@ void* Block::shared(const void* tag, std::size_t bytes, Location where) {
     if (part.tag == tag) return part.memory.get();
   }
   static_bytes_ += bytes;
-  if (static_bytes_ > max_static_shared) fail("more than 48 KiB of static shared memory", where);
+  const std::size_t all_bytes = static_bytes_ + shared_memory_.dynamic_bytes;
+  if (all_bytes > shared_memory_.most()) {
+    fail(fmt::format("{} bytes of shared memory, static and dynamic together, of at most {}{}", all_bytes,
+                     shared_memory_.most(), shared_memory_.asks ? "" : " for a launch that asks for no more"),
+         where);
+  }
   return poisoned(tag, bytes);
 }
 
@@ -275,7 +280,7 @@ void* Block::dynamic_shared() {
   for (SharedPart& part : shared_) {
     if (part.tag == this) return part.memory.get();
   }
-  return poisoned(this, dynamic_bytes_);
+  return poisoned(this, shared_memory_.dynamic_bytes);
 }
 
 void async_copy(void* to, const void* from, bool from_global, Location where) {

@@ -37,7 +37,7 @@ struct Thread : ThreadContext {
 class Block {
  public:
   // Runs all threads of the block to their end; the first breach that a thread met, "" where there was none.
-  std::string run(const std::function<void()>& body, dim3 grid, dim3 size, uint3 index, std::size_t shared_bytes,
+  std::string run(const std::function<void()>& body, dim3 grid, dim3 size, uint3 index, const SharedMemory& shared,
                   std::uint64_t seed);
 
   Thread& running() { return static_cast<Thread&>(*current); }
@@ -85,7 +85,8 @@ class Block {
 
   std::vector<std::vector<std::unique_ptr<WarpMeeting>>> warps_;
   std::vector<SharedPart> shared_;
-  std::size_t static_bytes_ = 0, dynamic_bytes_ = 0;
+  SharedMemory shared_memory_;
+  std::size_t static_bytes_ = 0;
 };
 
 // Those of this thread of the operating system, which a grid's blocks take turns with.

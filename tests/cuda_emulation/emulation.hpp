@@ -32,9 +32,18 @@ struct Settings {
 };
 Settings& settings();
 
-// The largest that a block may ask for: of the compute capability 8.0 with dynamic memory, and without (static).
-inline constexpr std::size_t max_dynamic_shared = 163 * 1024;
-inline constexpr std::size_t max_static_shared = 48 * 1024;
+// The most that a block has of shared memory, static and dynamic together: of the compute capability 8.0 where the
+// launch asks for it, and without asking.
+inline constexpr std::size_t max_shared = 163 * 1024;
+inline constexpr std::size_t max_shared_without_asking = 48 * 1024;
+
+// What a launch says of it.
+struct SharedMemory {
+  std::size_t dynamic_bytes = 0;
+  bool asks = false;  // for more than the 48 KiB
+
+  std::size_t most() const { return asks ? max_shared : max_shared_without_asking; }
+};
 
 struct ThreadContext {
   uint3 thread{}, block{};
@@ -44,7 +53,7 @@ struct ThreadContext {
 extern thread_local constinit ThreadContext* current;  // of the CUDA thread that runs
 
 // Runs `thread` once for each thread of the grid. Throws Error on a breach of the model.
-void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block, std::size_t shared_bytes, Location launch);
+void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block, SharedMemory shared, Location launch);
 
 [[noreturn]] void fail_thread(const std::string& what, Location where);
 

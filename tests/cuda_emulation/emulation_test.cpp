@@ -224,6 +224,10 @@ __global__ void too_much_shared() {
   SKYMM_SHARED_ARRAY(float, tile, 13 * 1024);
   tile[threadIdx.x] = 0;
 }
+__global__ void shared_of_both_kinds() {
+  SKYMM_SHARED_ARRAY(float, tile, 5 * 1024);
+  tile[threadIdx.x] = 0;
+}
 
 TEST_P(InOrder, BreachesAreNamed) {
   alignas(16) float x[8] = {}, y[4];
@@ -238,7 +242,10 @@ TEST_P(InOrder, BreachesAreNamed) {
   EXPECT_THAT(message_of([] { run(mask_beyond_block, 1, 20, 0); }), HasSubstr("lanes that the block does not have"));
   EXPECT_THAT(message_of([&] { run(misaligned, 1, 1, 0, &x[0], &y[0]); }), HasSubstr("that 16 does not divide"));
   EXPECT_THAT(message_of([&] { run(never_waited, 1, 1, 0, &x[0]); }), HasSubstr("never waited for"));
-  EXPECT_THAT(message_of([] { run(too_much_shared, 1, 1, 0); }), HasSubstr("48 KiB"));
+  EXPECT_THAT(message_of([] { run(too_much_shared, 1, 1, 0); }), HasSubstr("53248 bytes of shared memory"));
+  EXPECT_THAT(message_of([] { run(shared_of_both_kinds, 1, 1, 30 * 1024); }), HasSubstr("of at most 49152 for"));
+  EXPECT_THAT(message_of([] { run(shared_of_both_kinds, 1, 1, 160 * 1024); }), HasSubstr("of at most 166912 "));
+  EXPECT_EQ(message_of([] { run(shared_of_both_kinds, 1, 1, 40 * 1024); }), "no error");
   EXPECT_THAT(message_of([] { run(diverge, 1, 2048, 0); }), HasSubstr("2048 x 1 x 1 threads cannot be launched"));
 }
 

@@ -24,14 +24,14 @@ Settings settings_of_environment() {
   return random;
 }
 
-void check_sizes(dim3 grid, dim3 block, std::size_t shared_bytes) {
+void check_sizes(dim3 grid, dim3 block, const SharedMemory& shared) {
   const std::uint64_t threads = std::uint64_t{block.x} * block.y * block.z;
   check(threads > 0 && threads <= 1024 && block.z <= 64, "a CUDA block of {} x {} x {} threads cannot be launched",
         block.x, block.y, block.z);
   check(grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.x <= 0x7fffffffU && grid.y <= 65535 && grid.z <= 65535,
         "a CUDA grid of {} x {} x {} blocks cannot be launched", grid.x, grid.y, grid.z);
-  check(shared_bytes <= max_dynamic_shared, "a CUDA block cannot have {} bytes of dynamic shared memory; {} at most",
-        shared_bytes, max_dynamic_shared);
+  check(shared.dynamic_bytes <= shared.most(), "a CUDA block cannot have {} bytes of dynamic shared memory; {} at most",
+        shared.dynamic_bytes, shared.most());
 }
 
 }  // namespace
@@ -41,8 +41,8 @@ Settings& settings() {
   return settings;
 }
 
-void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block, std::size_t shared_bytes, Location launch) {
-  check_sizes(grid, block, shared_bytes);
+void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block, SharedMemory shared, Location launch) {
+  check_sizes(grid, block, shared);
   const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
   std::mt19937_64 random(settings().seed);
   std::vector<std::uint64_t> order(blocks);
@@ -56,7 +56,7 @@ void run_grid(const std::function<void()>& thread, dim3 grid, dim3 block, std::s
     const uint3 index{static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
                       static_cast<unsigned>(i / grid.x / grid.y)};
     own.running = &own.all[started++ % blocks_at_once];
-    const std::string failure = own.running->run(thread, grid, block, index, shared_bytes, random());
+    const std::string failure = own.running->run(thread, grid, block, index, shared, random());
     if (failure.empty()) continue;
     throw Error(fmt::format("emulated CUDA kernel launched by {}: block ({}, {}, {}), {}", launch.function_name(),
                             index.x, index.y, index.z, failure),

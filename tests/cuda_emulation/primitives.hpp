@@ -50,8 +50,9 @@ struct LaunchGrid : dim3 {  // a dim3 that remembers who launches
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), LaunchGrid grid, dim3 block, std::size_t shared_bytes, Stream& stream, A&&... a) {
+  const SharedMemory shared{shared_bytes, shared_bytes > dynamic_shared_without_asking};
   stream.enqueue([=, arguments = std::tuple<P...>(std::forward<A>(a)...)] {
-    run_grid([&] { std::apply(kernel, arguments); }, grid, block, shared_bytes, grid.where);
+    run_grid([&] { std::apply(kernel, arguments); }, grid, block, shared, grid.where);
   });
 }
 

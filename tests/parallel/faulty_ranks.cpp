@@ -14,8 +14,10 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "ops/kernels/cuda/device.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/job.hpp"
+#include "parallel/nccl_communicator.hpp"
 #include "parallel/shared_memory.hpp"
 #include "parallel/watchdog.hpp"
 
@@ -97,6 +99,15 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
     {"fails", [](Communicator& ranks) { sum_but(ranks, [] { fail("the disk is full"); }); }},
     {"other_collective",
      [](Communicator& ranks) { sum_but(ranks, [&] { ranks.all_gather(ones(4), ones(4 * ranks.size())); }); }},
+    {"deadlock_by_nccl",  // of messages that nobody receives; that they are aborted fails them
+     [](Communicator& ranks) {
+       MPI_Comm comm;
+       MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+       NcclCommunicator by_nccl(comm, "by_nccl", cuda::emulated_device());
+       by_nccl.prepare(Communicator::Traffic::messages);
+       const Tensor x = Tensor::zeros({10}, DType::f32, cuda::emulated_device());
+       by_nccl.send(x, (ranks.rank() + 1) % ranks.size(), 5);
+     }},
     {"deadlock", [](Communicator& ranks) { ranks.recv(ones(10), (ranks.rank() + 1) % ranks.size(), 5); }},
 };
 

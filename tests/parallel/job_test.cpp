@@ -79,6 +79,20 @@ TEST(Job, MpirunInsideSlurmStartsByItsOwnDaemons) {
   EXPECT_EQ(describe(job), "started by mpirun: 4 ranks on 2 hosts, 2 on this one; Slurm job 12");
 }
 
+// As documented for MPICH's hydra and for HPE's PALS; not seen on a machine.
+TEST(Job, OtherLaunchersSayWhichRankOfAHost) {
+  const Variables eight = {{"PMI_RANK", "5"}, {"PMI_SIZE", "8"}};
+  Variables hydra = eight, pals = eight;
+  hydra.insert({{"MPI_LOCALRANKID", "1"}, {"MPI_LOCALNRANKS", "4"}});
+  pals.insert({{"PALS_LOCAL_RANKID", "1"}, {"PALS_LOCAL_SIZE", "4"}});
+  for (const Variables& variables : {hydra, pals}) {
+    const Job job = job_with(variables);
+    EXPECT_EQ(job.rank, 5);
+    EXPECT_EQ(job.local_rank, 1);
+    EXPECT_EQ(job.local_ranks, 4);
+  }
+}
+
 TEST(Job, RanksThatFindThemselvesAloneAreAnError) {
   const auto error_of = [](const Job& job) { return testing::error_of([&] { check_ranks(job, 1); }); };
   EXPECT_THAT(error_of(job_with(step("2"))),

@@ -13,26 +13,35 @@ constexpr std::size_t staging_bytes = std::size_t{4} << 20;
 constexpr std::size_t staging_buffers = 4;
 constexpr int threads = 256;
 
-// An element's offset in two tensors of one shape and any strides.
+// An element's offset in two tensors of one shape and any strides. Dimensions that lie behind one another in both count
+// as one, so that tensors without gaps need no division, which is slow.
 struct Strided {
-  Strided(const Tensor& x, const Tensor& y) : rank(x.rank()) {
-    for (int i = 0; i < rank; ++i) {
-      dims[i] = x.shape()[i];
-      x_strides[i] = x.stride(i);
-      y_strides[i] = y.stride(i);
+  Strided(const Tensor& x, const Tensor& y) {
+    for (int i = 0; i < x.rank(); ++i) {
+      const std::int64_t dim = x.shape()[i], x_stride = x.stride(i), y_stride = y.stride(i);
+      if (dim == 1) continue;
+      const bool continues = rank > 0 && x_strides[rank - 1] == dim * x_stride && y_strides[rank - 1] == dim * y_stride;
+      if (!continues) ++rank;
+      dims[rank - 1] = continues ? dims[rank - 1] * dim : dim;
+      x_strides[rank - 1] = x_stride;
+      y_strides[rank - 1] = y_stride;
     }
   }
   __device__ __forceinline__ void offsets(std::int64_t element, std::int64_t& x, std::int64_t& y) const {
     x = y = 0;
-    for (int i = rank - 1; i >= 0; --i) {
+    for (int i = rank - 1; i > 0; --i) {
       const std::int64_t at = element % dims[i];
       element /= dims[i];
       x += at * x_strides[i];
       y += at * y_strides[i];
     }
+    if (rank > 0) {  // what is left is within the first
+      x += element * x_strides[0];
+      y += element * y_strides[0];
+    }
   }
 
-  int rank;
+  int rank = 0;
   std::int64_t dims[Shape::max_rank], x_strides[Shape::max_rank], y_strides[Shape::max_rank];
 };
 

@@ -18,6 +18,14 @@
 #include <cstddef>
 #include <cstdint>
 
+namespace skymm::cuda {
+
+// A block has 48 KiB of shared memory, static and dynamic together; for more a launch must ask. It does where it gives
+// more than this: so a kernel that has a dynamic part has at most 16 KiB of static memory.
+inline constexpr std::size_t dynamic_shared_without_asking = 32 * 1024;
+
+}  // namespace skymm::cuda
+
 #if !defined(__CUDACC__)
 #include "cuda_emulation/primitives.hpp"
 #else
@@ -34,8 +42,7 @@ namespace skymm::cuda {
 // Enqueues a grid on the stream. Throws Error where the device refuses its size.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, Stream& stream, A&&... a) {
-  constexpr std::size_t without_asking = 48 * 1024;
-  if (shared_bytes > without_asking) {
+  if (shared_bytes > dynamic_shared_without_asking) {
     check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(shared_bytes)),
                "asking for shared memory");

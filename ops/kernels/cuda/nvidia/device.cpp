@@ -3,11 +3,11 @@
 
 #include <cuda_runtime.h>
 
-#include <cstdlib>
 #include <deque>
 #include <vector>
 
 #include "core/error.hpp"
+#include "ops/kernels/cuda/environment.hpp"
 #include "ops/kernels/cuda/runtime_error.hpp"
 
 namespace skymm::cuda {
@@ -133,19 +133,11 @@ class NvidiaDevice final : public CudaDevice {
   std::unique_ptr<Stream> default_stream_;
 };
 
-// Read when the driver starts; what the environment has already stays. Kernels of NCCL wait on the GPU for other ranks.
-// Meanwhile another stream must not wait in their queue (by default there are 8), nor the first use of a kernel, whose
-// loading may wait until the GPU is idle.
-void configure_driver() {
-  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
-}
-
 }  // namespace
 
 Device& nvidia_device(int index) {
   static auto* device = [index] {
-    configure_driver();
+    configure_environment();
     int count = 0;
     const cudaError_t code = cudaGetDeviceCount(&count);
     check(code == cudaSuccess && count > 0, "no GPU that CUDA can use: {}; run with --device cpu",
