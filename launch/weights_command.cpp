@@ -112,8 +112,7 @@ int inspect_command(const Words& arguments) {
     print(
         "skymm weights inspect PATH [--hash false]\n\nLists the tensors of a safetensors file, of a folder, of a GGUF "
         "file or of a checkpoint:\nname, dtype, shape, bytes, hash; and what the file says of itself. Fails where a "
-        "checkpoint "
-        "is damaged.\n\n{}",
+        "checkpoint is damaged.\n\n{}",
         flags_help(flags));
     return 0;
   }
@@ -135,9 +134,13 @@ void export_resampler(const TrainedRun& run, const std::string& out) {
   }
   if (tensors.empty()) return;
   const ModelConfig& m = run.config.model;
-  const nlohmann::json config = {{"resampler", m.resampler},   {"queries", m.queries},
-                                 {"depth", m.resampler_depth}, {"vision", m.vision},
-                                 {"decoder", m.decoder},       {"chat_template", run.config.data.chat_template}};
+  const nlohmann::json config = {{"resampler", m.resampler},
+                                 {"queries", m.queries},
+                                 {"depth", m.resampler_depth},
+                                 {"positions", m.resampler_positions},
+                                 {"vision", m.vision},
+                                 {"decoder", m.decoder},
+                                 {"chat_template", run.config.data.chat_template}};
   write_safetensors(out + "/resampler.safetensors", tensors, {{"format", "pt"}});
   write_file(out + "/resampler_config.json", config.dump(2) + "\n");
   print("wrote {}/resampler.safetensors: {} tensors\n", out, tensors.size());
@@ -223,8 +226,7 @@ int merge_command(const Words& arguments) {
   if (given.help) {
     print(
         "skymm weights merge (--adapter DIR | --run DIR) --out DIR [--base PATH]\n\nAdds LoRA to the weights of its "
-        "LLM "
-        "and writes a folder that transformers loads.\n\n{}",
+        "LLM and writes a folder that transformers loads.\n\n{}",
         flags_help(flags));
     return 0;
   }

@@ -51,6 +51,7 @@ MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretr
   model.resampler.kind = parse_resampler(m.resampler);
   model.resampler.queries = m.queries;
   model.resampler.depth = m.resampler_depth;
+  model.resampler.positions = m.resampler_positions;
   model.decoder = pretrained.decoder;
   model.lora = {m.lora_rank, m.lora_alpha, m.lora_dropout, m.rslora, m.lora_targets};
   const auto trains = [&](std::string_view part) { return std::ranges::find(m.train, part) != m.train.end(); };
@@ -72,7 +73,9 @@ MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary
 PromptBuilder Assembly::prompts(const TrainConfig& config) const {
   return {tokenizer,
           chat_template(config.data.chat_template),
-          {.visual_tokens = static_cast<int>(visual_tokens), .max_tokens = config.data.max_length}};
+          {.visual_tokens = static_cast<int>(visual_tokens),
+           .max_tokens = config.data.max_length,
+           .cut_answers = config.train.objective == "text"}};
 }
 
 Assembly assemble(const TrainConfig& config) {

@@ -381,6 +381,9 @@ void check_config(const TrainConfig& config) {
   need(model.resampler != "qwen" || !sees ||
            model.queries == std::llround(std::sqrt(model.queries)) * std::llround(std::sqrt(model.queries)),
        fmt::format("model.queries {} is not a square number, which the qwen resampler needs", model.queries));
+  need(model.resampler_positions || model.resampler == "qwen",
+       fmt::format("model.resampler_positions false is for the qwen resampler; {} has no such positions",
+                   model.resampler));
 }
 
 void check_files(const TrainConfig& config) {

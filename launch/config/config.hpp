@@ -43,6 +43,7 @@ struct ModelConfig {
   std::string vision = "vit-nano";
   std::string resampler = "qwen";
   std::int64_t queries = 16, resampler_depth = 2;
+  bool resampler_positions = true;
   std::int64_t lora_rank = 16;
   float lora_alpha = 32, lora_dropout = 0;
   std::vector<std::string> lora_targets;
@@ -61,7 +62,7 @@ struct DataConfig {
   std::string chat_template = "nano";
   int max_length = 512;
   double english_weight = 1, chinese_weight = 1;
-  double negatives = 1;
+  double negatives = 1, max_bad_share = 0.05;
   double temperature = 0;
   std::string balance = "samples";
   std::string quarantine;

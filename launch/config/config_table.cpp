@@ -115,6 +115,9 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.model.queries; }, from_one},
       {"model.resampler_depth", "LAYERS", "layers of the perceiver resampler and the Q-Former",
        [](C& c) -> Field { return &c.model.resampler_depth; }, from_one},
+      {"model.resampler_positions", "BOOL",
+       "add two-dimensional positions to queries and patches (qwen; the others have none to leave out)",
+       [](C& c) -> Field { return &c.model.resampler_positions; }},
       {"model.lora_rank", "N", "rank of LoRA, where lora is in model.train",
        [](C& c) -> Field { return &c.model.lora_rank; }, from_one},
       {"model.lora_alpha", "X", "LoRA's strength: its term is scaled by alpha / rank",
@@ -129,8 +132,7 @@ const std::vector<Option>& config_options() {
       {"model.rslora", "BOOL", "scale LoRA by alpha / sqrt(rank)", [](C& c) -> Field { return &c.model.rslora; }},
       {"model.weights", "FILES",
        "safetensors files, read by name over the pretrained weights, later ones win; what no file has starts at "
-       "random, "
-       "if it trains, and is an error, if it is frozen",
+       "random, if it trains, and is an error, if it is frozen",
        [](C& c) -> Field { return &c.model.weights; }},
       {"model.tokenizer", "FILE", "tokenizer.model, tokenizer.json or GGUF; none: the pretrained decoder's",
        [](C& c) -> Field { return &c.model.tokenizer; }},
@@ -145,8 +147,7 @@ const std::vector<Option>& config_options() {
       {"model.frozen_format",
        "FORMAT",
        "of the frozen linear weights: int8 (a scale a row) and nf4 (a scale a block of 64) take a half and a quarter "
-       "of "
-       "bf16's memory and are made as the weights are read; dtype, f32 and bf16 leave them as model.dtype",
+       "of bf16's memory and are made as the weights are read; dtype, f32 and bf16 leave them as model.dtype",
        [](C& c) -> Field { return &c.model.frozen_format; },
        {},
        [] {
@@ -208,6 +209,10 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.negatives; }, share},
       {"data.quarantine", "FILE", "ids of samples to leave out of training, one a line",
        [](C& c) -> Field { return &c.data.quarantine; }},
+      {"data.max_bad_share", "SHARE",
+       "of the samples that may be bad (a picture that cannot be decoded, an empty answer, a text that is too long), "
+       "each counted and named; more end the run",
+       [](C& c) -> Field { return &c.data.max_bad_share; }, share},
       {"data.augment", "BOOL", "shift pictures and change their brightness a little",
        [](C& c) -> Field { return &c.data.augment; }},
       {"data.features", "BOOL",
@@ -311,8 +316,7 @@ const std::vector<Option>& config_options() {
       {"parallel.uneven",
        "WHAT",
        "where train.global_batch is not a multiple of train.micro_batch x data-parallel ranks: refuse to train, or "
-       "deal "
-       "it to micro-batches of fewer samples; what is learnt is the same",
+       "deal it to micro-batches of fewer samples; what is learnt is the same",
        [](C& c) -> Field { return &c.parallel.uneven; },
        {},
        [] {

@@ -13,8 +13,11 @@
 namespace skymm {
 namespace {
 
-// What a trained LoRA was scaled by: the tensors are the same with another, but not what they compute.
-bool scales_lora(const std::string& option) { return option == "model.lora_alpha" || option == "model.rslora"; }
+// With another value the trained tensors are the same, but not what they compute.
+bool changes_model(const std::string& option, const TrainConfig& config) {
+  const bool lora = std::ranges::find(config.model.train, "lora") != config.model.train.end();
+  return (lora && (option == "model.lora_alpha" || option == "model.rslora")) || option == "model.resampler_positions";
+}
 
 // Why the checkpoint cannot go on as this run; empty where it can.
 std::string refusal(const CheckpointFile& file, const TrainConfig& config,
@@ -23,9 +26,8 @@ std::string refusal(const CheckpointFile& file, const TrainConfig& config,
   for (const SpreadTensor& tensor : optimizer.tensors()) expected.push_back({tensor.name, tensor.shape});
   std::string differences = checkpoint_differences(file, expected, frozen);
   const bool other_model = !differences.empty();
-  const bool lora = std::ranges::find(config.model.train, "lora") != config.model.train.end();
   for (const ConfigChange& change : config_changes(file.info().config, to_ini(config))) {
-    const bool told = other_model ? change.option.starts_with("model.") : lora && scales_lora(change.option);
+    const bool told = other_model ? change.option.starts_with("model.") : changes_model(change.option, config);
     if (told) differences += "\n  " + change.str();
   }
   if (differences.empty()) return "";

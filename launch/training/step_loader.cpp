@@ -64,6 +64,7 @@ std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& a
   options.augment = training && config.data.augment;
   options.wrap = training;
   options.negative_share = training ? config.data.negatives : 1.0;
+  options.max_bad_share = config.data.max_bad_share;
   options.threads = config.data.workers;
   if (training) options.quarantine = read_quarantine(config.data.quarantine);
   options.balance = parse_balance(config.data.balance);
@@ -131,6 +132,7 @@ StepData StepLoader::next() {
     }
     data.counts = loaded.counts;
     data.bad_samples = loader_->totals().bad();
+    data.cut = loader_->totals().turns_cut + loader_->totals().answers_cut;
     data.gflop = useful_gflop(model_.config(), loaded.micro_batches);
     data.waited_seconds = loader_->waited_seconds() - waited_before;
   }

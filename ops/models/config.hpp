@@ -49,6 +49,7 @@ struct ResamplerConfig {
   std::int64_t heads = 4;     // qwen: of the decoder's width; perceiver, qformer: of head_width each
   std::int64_t head_width = 64;  // perceiver, qformer
   std::int64_t depth = 2;        // perceiver, qformer: layers
+  bool positions = true;         // qwen: two-dimensional ones are added to queries and keys
 
   std::int64_t tokens(const VisionConfig& vision) const;
 };

@@ -37,11 +37,13 @@ class QwenResampler final : public Resampler {
     check(side * side == config.queries, "the qwen resampler needs a square number of queries; got {}", config.queries);
     check(width % config.heads == 0, "the qwen resampler's width {} does not divide into {} heads", width,
           config.heads);
-    const auto table = [&](std::int64_t grid) {
-      return Tensor::from(resized_sincos_2d(side, grid, width), {grid * grid, width}, device).to(dtype);
-    };
-    query_positions_ = table(side);
-    key_positions_ = table(vision.grid());
+    if (config.positions) {
+      const auto table = [&](std::int64_t grid) {
+        return Tensor::from(resized_sincos_2d(side, grid, width), {grid * grid, width}, device).to(dtype);
+      };
+      query_positions_ = table(side);
+      key_positions_ = table(vision.grid());
+    }
     for (std::int64_t i = 0; i < 3; ++i) {
       in_maps_.push_back(
           kernels(device).make_linear_weight(in_weight_.value.slice(0, i * width, (i + 1) * width), Packing::none));
@@ -52,8 +54,8 @@ class QwenResampler final : public Resampler {
     Graph& graph = features.graph();
     const Variable x = kv_norm_.forward(kv_projection_.forward(features, {}));
     const Variable query = query_norm_.forward(use(graph, query_, query_.shape));
-    const Variable q = repeat_rows(project(add_rows(query, query_positions_), 0), images);
-    const Variable k = project(add_rows(x, key_positions_), 1);
+    const Variable q = repeat_rows(project(placed(query, query_positions_), 0), images);
+    const Variable k = project(placed(x, key_positions_), 1);
     const Variable v = project(x, 2);
     const float scale = 1.0F / std::sqrt(static_cast<float>(heads_.width));
     const AttentionShape shape =
@@ -75,6 +77,10 @@ class QwenResampler final : public Resampler {
   }
 
  private:
+  static Variable placed(const Variable& x, const Tensor& positions) {
+    return positions.defined() ? add_rows(x, positions) : x;
+  }
+
   // With the i-th third of the rows of attn.in_proj: queries, keys, values.
   Variable project(const Variable& x, std::int64_t i) {
     LinearMaps maps;
@@ -89,7 +95,7 @@ class QwenResampler final : public Resampler {
   Parameter query_, in_weight_, in_bias_, projection_;
   Linear kv_projection_, out_projection_;
   LayerNorm query_norm_, kv_norm_, post_norm_;
-  Tensor query_positions_, key_positions_;
+  Tensor query_positions_, key_positions_;  // undefined without positions
   std::vector<LinearWeightPtr> in_maps_;
 };
 

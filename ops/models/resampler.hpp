@@ -14,9 +14,8 @@ class Resampler : public Module {
   virtual Variable forward(const Variable& features, std::int64_t images) = 0;
 };
 
-// qwen: learned queries attend once to the patches, with two-dimensional positions added to queries and keys (Bai et
-// al.
-//   2023): ln_post(attention(ln_q(query) + P, x + resized P, x)) proj, x = ln_kv(kv_proj(features)).
+// qwen: learned queries attend once to the patches, with two-dimensional positions P added to queries and keys (Bai et
+//   al. 2023): ln_post(attention(ln_q(query) + P, x + resized P, x)) proj, x = ln_kv(kv_proj(features)).
 // perceiver: latents attend to [patches; latents] in layers, each with a feed-forward (Alayrac et al. 2022), then a
 //   projection to the decoder's width.
 // qformer: BLIP-2's (ops/models/qformer.hpp).

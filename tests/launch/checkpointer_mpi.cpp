@@ -269,8 +269,10 @@ TEST_F(Checkpointing, AnotherModelsIsRefusedByAllRanks) {
   EXPECT_THAT(refusal(training, 43), HasSubstr("made with other frozen weights: model"));
   config_.train.learning_rate = 7;
   config_.model.lora_alpha = 5;
+  config_.model.resampler_positions = false;
   const std::string message = refusal(training);
   EXPECT_THAT(message, HasSubstr("model.lora_alpha 32, now 5"));
+  EXPECT_THAT(message, HasSubstr("model.resampler_positions true, now false"));
   EXPECT_THAT(message, ::testing::Not(HasSubstr("learning_rate")));  // that may change
 }
 

@@ -230,6 +230,7 @@ TEST_F(Config, OptionsMustGoTogether) {
   EXPECT_THAT(error_of({"--model.train", "none"}), HasSubstr("nothing would train"));
   EXPECT_THAT(error_of({"--model.train", "lora,decoder"}), HasSubstr("choose one"));
   EXPECT_THAT(error_of({"--model.queries", "15"}), HasSubstr("square"));
+  EXPECT_THAT(error_of({"--model.resampler", "mlp", "--model.resampler_positions", "false"}), HasSubstr("qwen"));
   EXPECT_THAT(error_of({"--train.micro_batch", "64"}), HasSubstr("more than train.global_batch 32"));
   EXPECT_THAT(error_of({"--run.resume", "absent.ckpt"}), HasSubstr("no checkpoint absent.ckpt"));
 }

@@ -5,8 +5,10 @@
 #include <limits>
 
 #include "core/error.hpp"
+#include "ops/layers/init.hpp"
 #include "ops/models/cost.hpp"
 #include "ops/models/lvm.hpp"
+#include "ops/models/resampler.hpp"
 
 namespace skymm::testing {
 namespace {
@@ -262,6 +264,30 @@ TEST(Models, BadSettingsSayWhatThereIs) {
   config.vision.reset();
   const auto text_only = random_model(config);
   EXPECT_THROW(run(*text_only, batch_of(mixed)), Error);
+}
+
+// What positions add: without them the resampler sees a set of patches.
+TEST(Models, ResamplerWithoutPositionsTakesPatchesInAnyOrder) {
+  MultimodalConfig config = small_config();
+  const std::int64_t patches = config.vision->patches(), width = config.vision->width;
+  const Tensor features = random_tensor({patches, width}, DType::f32, 8, 1);
+  const Tensor turned = Tensor::empty({patches, width}, DType::f32);
+  for (std::int64_t i = 0; i < patches; ++i) {
+    turned.slice(0, i, i + 1).copy_from(features.slice(0, patches - 1 - i, patches - i));
+  }
+  for (const bool positions : {true, false}) {
+    config.resampler.positions = positions;
+    const auto resampler = make_resampler(config.resampler, *config.vision, config.decoder.width, DType::f32, cpu());
+    initialize(*resampler, 5);
+    Graph graph;
+    const auto tokens = [&](const Tensor& x) { return values_of(resampler->forward(graph.input(x), 1).value()); };
+    const double difference = relative_error(tokens(features), tokens(turned));
+    if (positions) {
+      EXPECT_GT(difference, 1e-3);
+    } else {
+      EXPECT_LT(difference, 1e-5);
+    }
+  }
 }
 
 TEST(Models, TableSaysWhatTrains) {
