@@ -45,11 +45,9 @@ int build_picturebook_command(const Words& arguments) {
   if (given.help) {
     print(
         "skymm data build picturebook [--out DIR] [--cache DIR] [--scale X]\n\n"
-        "Makes a bilingual data set with exact truth from Debian packages (emoji, stamps and their names in English "
-        "and\n"
-        "Chinese): pictures and captions, instructions with negatives, and an evaluation set in MME's layout. "
-        "Packages\n"
-        "are fetched with apt-get download, once, and unpacked beside, not installed.\n\n{}",
+        "Makes a bilingual data set with exact truth from Debian packages (emoji, stamps and their names in English\n"
+        "and Chinese): pictures and captions, instructions with negatives, and an evaluation set in MME's layout.\n"
+        "Packages are fetched with apt-get download, once, and unpacked beside, not installed.\n\n{}",
         flags_help(flags));
     return 0;
   }
@@ -98,12 +96,13 @@ int build_command(const Words& arguments) {
   static const std::vector<Command> sets = {
       {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command},
       {"negatives", "questions about what is and is not in a set's pictures", build_negatives_command},
+      {"mismatched", "a copy of a set with worse pairs: some pictures have another one's text",
+       build_mismatched_command},
       {"tokenizer", "a SentencePiece tokenizer of a text", build_tokenizer_command}};
   return dispatch("skymm data build", "Makes a data set.", sets, arguments);
 }
 
-// ---- inspect and verify
-// ----------------------------------------------------------------------------------------------
+// ---- inspect and verify --------------------------------------------------------------------------------------------
 
 // A data set, or all those in a folder that is none itself.
 std::vector<std::string> files_of(const std::string& path) {
@@ -208,9 +207,8 @@ int verify_command(const Words& arguments) {
   const Arguments given = parse_arguments("skymm data verify", {}, arguments, 1);
   if (given.help) {
     print(
-        "skymm data verify PATH\n\nReads every byte of a data set (or of each in a folder), names each damaged shard "
-        "and\n"
-        "what is damaged in it. Ends with 1 where one is.\n");
+        "skymm data verify PATH\n\nReads every byte of a data set (or of each in a folder), names each damaged shard\n"
+        "and what is damaged in it. Ends with 1 where one is.\n");
     return 0;
   }
   if (given.positional.empty()) fail_usage("skymm data verify: which data set? Give a file or a folder");

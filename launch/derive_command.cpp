@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <optional>
 
+#include "io/derive/mismatched.hpp"
 #include "io/derive/negatives.hpp"
 #include "io/derive/translate.hpp"
 #include "launch/config/options.hpp"
@@ -15,7 +16,7 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-// Both commands make a set of a set.
+// All these commands make a set of a set.
 std::vector<Flag> with_sets(const char* data, std::vector<Flag> flags) {
   flags.insert(flags.begin(),
                {{"data", "SET", data}, {"out", "SET", "the new set: FILE.h5, or FILE.json for one in shards"}});
@@ -72,6 +73,27 @@ int build_negatives_command(const Words& arguments) {
   for (const auto& [kind, count] : result.turns) {
     std::printf("  %-24s%10lld\n", kind.c_str(), static_cast<long long>(count));
   }
+  return 0;
+}
+
+int build_mismatched_command(const Words& arguments) {
+  const std::vector<Flag> flags =
+      with_sets("pictures and texts", {{"share", "X", "of the samples that give their text away, 0 to 1; default 0.5"},
+                                       {"seed", "N", "of the draw; kept in the set; default 1"}});
+  const auto given = read_arguments(
+      "skymm data build mismatched", "--data SET --out SET [--share X]",
+      "Copies a set and gives some of its pictures another picture's text, in the same language: what pairs from the\n"
+      "web are like, for studies of what such noise does.",
+      flags, arguments);
+  if (!given) return 0;
+  MismatchedOptions options;
+  options.input = given->required("data");
+  options.output = given->required("out");
+  options.share = given->get("share", parse_number, options.share);
+  options.seed = given->get("seed", parse_unsigned, options.seed);
+  const MismatchedResult result = build_mismatched(options);
+  std::printf("%s: %lld samples, %lld of them with another one's text\n", options.output.c_str(),
+              static_cast<long long>(result.samples), static_cast<long long>(result.mismatched));
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "io/byte_stream.hpp"
 #include "io/dataset.hpp"
+#include "io/derive/annotation.hpp"
 #include "io/table.hpp"
 #include "io/utf8.hpp"
 
@@ -68,10 +69,7 @@ void read_table(const std::string& path, Translations& all) {
 }
 
 Sample translated(Sample sample, Texts texts, Language to) {
-  json annotations = sample.annotations.empty() ? json::object() : json::parse(sample.annotations, nullptr, false);
-  if (!annotations.is_object()) annotations = {{"annotations", sample.annotations}};
-  annotations["translation_of"] = sample.id;
-  sample.annotations = annotations.dump();
+  sample.annotations = annotated(sample.annotations, "translation_of", sample.id);
   sample.id += to == Language::chinese ? "-zh" : "-en";
   sample.language = to;
   auto text = texts.begin();

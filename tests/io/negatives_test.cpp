@@ -8,6 +8,7 @@
 
 #include "core/error.hpp"
 #include "io/dataset.hpp"
+#include "io/derive/mismatched.hpp"
 #include "io/derive/scene_facts.hpp"
 #include "io/derive/translate.hpp"
 #include "io/file.hpp"
@@ -217,6 +218,48 @@ TEST_F(Negatives, TranslationsMakeTheLinkedCopy) {
                 translate_dataset(options_.input, folder_.file("bad.jsonl"), folder_.file("zh3.h5"), Language::chinese);
               }),
               HasSubstr("bad.jsonl:2: the id '1' comes twice"));
+}
+
+// In each language the texts of about the share go round; pictures stay in their places.
+TEST_F(Negatives, MismatchedPairsKeepTheirPicturesAndEveryText) {
+  DatasetWriter writer(options_.input);
+  for (int i = 0; i < 400; ++i) {
+    const bool chinese = i % 2 == 1;
+    writer.add({.id = std::to_string(i),
+                .images = {"picture " + std::to_string(i)},
+                .parts = {image_part(0), answer_part((chinese ? "图片 " : "Picture ") + std::to_string(i), "caption")},
+                .language = chinese ? Language::chinese : Language::english,
+                .annotations = R"({"tags": ["dog"]})"});
+  }
+  // Alone in its form: it keeps its text, whatever the share.
+  writer.add({.id = "text", .parts = {text_part("Hello."), answer_part("Hi.")}, .language = Language::english});
+  writer.close();
+  const MismatchedResult result =
+      build_mismatched({.input = options_.input, .output = options_.output, .share = 0.5, .seed = 3});
+  EXPECT_EQ(result.samples, 401);
+  EXPECT_NEAR(static_cast<double>(result.mismatched), 200, 30);
+  const Dataset set(options_.output);
+  std::set<std::string> texts;
+  std::int64_t moved = 0;
+  for (int i = 0; i < 400; ++i) {
+    const Sample sample = set.read(i);
+    EXPECT_EQ(sample.id, std::to_string(i));
+    EXPECT_EQ(sample.images, std::vector<std::string>{"picture " + std::to_string(i)});
+    const std::string& text = sample.parts.at(1).text;
+    EXPECT_EQ(text.starts_with("图片"), sample.language == Language::chinese) << text;
+    const std::string number = text.substr(text.find(' ') + 1);
+    const json annotations = json::parse(sample.annotations);
+    EXPECT_EQ(annotations.at("tags").at(0), "dog");
+    EXPECT_EQ(annotations.value("text_of", sample.id), number);
+    moved += number != sample.id;
+    texts.insert(text);
+  }
+  EXPECT_EQ(texts.size(), 400U) << "each text is still there, once";
+  EXPECT_EQ(moved, result.mismatched);
+  EXPECT_EQ(set.read(400).parts.at(1).text, "Hi.");
+  EXPECT_THAT(
+      error_of([&] { build_mismatched({.input = options_.input, .output = folder_.file("no.h5"), .share = 2}); }),
+      HasSubstr("[0, 1]"));
 }
 
 // As LRV's, whose ids are those of the pictures.
