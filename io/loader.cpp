@@ -90,11 +90,18 @@ struct Loader::Job {
 
 namespace {
 
+// Steps that are made ahead, where every sample has one picture.
+std::size_t steps_ahead(const LoaderOptions& options, const ImageSpec& images) {
+  check(options.threads > 0 && options.prefetch > 0, "the loader needs at least one thread and one step ahead");
+  const std::int64_t picture = std::int64_t{3} * images.size * images.size * std::int64_t{sizeof(float)};
+  const std::int64_t step = std::max<std::int64_t>(options.global_batch / options.ranks * picture, 1);
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(options.prefetch_bytes / step, 1, options.prefetch));
+}
+
 std::int64_t batches_of_step(const LoaderOptions& options) {
   check(options.global_batch > 0 && options.micro_batch > 0, "global_batch {} and micro_batch {} must be positive",
         options.global_batch, options.micro_batch);
   check(0 <= options.rank && options.rank < options.ranks, "rank {} of {} does not exist", options.rank, options.ranks);
-  check(options.threads > 0 && options.prefetch > 0, "the loader needs at least one thread and one step ahead");
   const std::int64_t each = options.micro_batch * options.ranks;
   return (options.global_batch + each - 1) / each;
 }
@@ -108,7 +115,8 @@ Loader::Loader(std::shared_ptr<const Mixture> mixture, PromptBuilder prompts, co
       images_(images),
       options_(options),
       read_pixels_(std::move(read_pixels)),
-      micro_batches_(batches_of_step(options)) {
+      micro_batches_(batches_of_step(options)),
+      steps_ahead_(steps_ahead(options, images)) {
   for (int i = 0; i < options_.threads; ++i) {
     threads_.emplace_back([this](const std::stop_token& stop) { work(stop); });
   }
@@ -165,8 +173,12 @@ void Loader::count(const Job& job) {
     if (totals_.skipped[i] == 0 || reason == Skip::filtered) continue;
     reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", totals_.skipped[i], name_of(reason));
   }
-  fail("{} of {} samples are bad ({}), more than the share of {} that is let pass; repair the data, or raise the share",
-       bad, seen, reasons, options_.max_bad_share);
+  fail(
+      "{} of {} samples are bad ({}), more than the share of {} that is let pass; repair the data, raise "
+      "data.max_bad_share{}",
+      bad, seen, reasons, options_.max_bad_share,
+      totals_.skipped[static_cast<std::size_t>(Skip::too_long)] > 0 ? ", or let samples be longer (data.max_length)"
+                                                                    : "");
 }
 
 // Under the lock: a job with samples to make, or a new one to plan; null where all is done.
@@ -174,7 +186,7 @@ std::shared_ptr<Loader::Job> Loader::find_job() {
   for (const auto& job : jobs_) {
     if (job->planned && job->taken < job->items.size()) return job;
   }
-  if (jobs_.size() >= static_cast<std::size_t>(options_.prefetch)) return nullptr;
+  if (jobs_.size() >= steps_ahead_) return nullptr;
   jobs_.push_back(std::make_shared<Job>());
   jobs_.back()->step = next_planned_++;
   jobs_.back()->place = std::exchange(next_place_, next_place_ + options_.global_batch);
@@ -319,6 +331,7 @@ void Loader::append(MicroBatch& batch, Prepared&& sample) {
   batch.sequence_offsets.push_back(begin + n);
   batch.max_length = std::max(batch.max_length, n);
   batch.pixels.insert(batch.pixels.end(), sample.pixels.begin(), sample.pixels.end());
+  std::vector<float>().swap(sample.pixels);  // held once
   batch.sample_positions.push_back(sample.position);
   batch.ids.push_back(std::move(sample.id));
   ++batch.counts.samples;

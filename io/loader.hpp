@@ -45,7 +45,8 @@ struct LoaderOptions {
   double max_bad_share = 0.05;        // of the samples seen; more is an Error ...
   std::int64_t bad_share_after = 64;  // ... once so many were seen
   int threads = 1;
-  int prefetch = 3;  // steps ahead
+  int prefetch = 3;                                     // steps ahead ...
+  std::int64_t prefetch_bytes = std::int64_t{1} << 30;  // ... of pictures of no more than this, but one step always
 };
 
 // Deals items of the given costs to bins. Returns the items of each bin, ascending. Where costs are looked at, the
@@ -93,6 +94,7 @@ class Loader {
   const LoaderOptions options_;
   const PixelReader read_pixels_;
   const std::int64_t micro_batches_;
+  const std::size_t steps_ahead_;
 
   std::mutex mutex_;  // of the jobs
   std::condition_variable_any changed_;

@@ -299,10 +299,10 @@ TokenizedSample PromptBuilder::tokenize_turns(const std::vector<Turn>& turns) co
         writer.cut(before);
         break;
       }
-      if (answer_begin >= options_.max_tokens) {
+      if (!options_.cut_answers || answer_begin >= options_.max_tokens) {
         return {.skip = Skip::too_long,
-                .detail = fmt::format("{} tokens come before the answer; the limit is {}", answer_begin,
-                                      options_.max_tokens)};
+                .detail = fmt::format("{} tokens come before the answer, {} with it; the limit is {}", answer_begin,
+                                      writer.length(), options_.max_tokens)};
       }
       writer.cut(options_.max_tokens);
       writer.sample().answer_cut = true;

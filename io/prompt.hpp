@@ -58,14 +58,16 @@ class PromptBuilder {
   struct Options {
     int visual_tokens = 0;                   // of one picture: the resampler's
     int max_tokens = 2048;                   // of a sample, visual ones included
+    bool cut_answers = false;                // a first answer that is too long loses its end: for documents
     std::optional<std::string> system = {};  // in place of the template's
   };
 
   // Throws Error where the tokenizer lacks a token that the template needs.
   PromptBuilder(std::shared_ptr<const Tokenizer> tokenizer, const ChatTemplate& format, const Options& options);
 
-  // To be trained on. What is too long loses turns from its end, then the end of its one answer, never visual slots;
-  // a user's turn without answer is left out. Never throws for a bad sample: see `skip`.
+  // To be trained on. What is too long loses turns from its end, never visual slots; an answer is whole, with its end
+  // mark, except where `cut_answers` is on. A user's turn without answer is left out. Never throws for a bad sample,
+  // one whose first turn does not fit among them: see `skip`.
   TokenizedSample tokenize(const Sample& sample) const;
 
   // To be answered: the same up to the mark after which the answer of the last turn comes. Has no labels. An answer

@@ -172,6 +172,7 @@ void add_facts(ReportData& report, const RecordedRun& run) {
   add("numbers", run.option("model.dtype"));
   add("data", run.option("data.train"));
   if (history.bad_samples > 0) add("bad samples passed over", grouped(history.bad_samples));
+  if (history.cut > 0) add("turns and ends of texts cut at the length limit", grouped(history.cut));
   if (history.skipped > 0) add("steps skipped, gradient not finite", grouped(history.skipped));
   const std::vector<RunStart> starts = read_starts(run.dir);
   if (starts.empty()) return;

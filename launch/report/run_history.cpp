@@ -45,6 +45,7 @@ void add_step(RunHistory& history, std::int64_t step, const json& entry) {
   }
   history.total_seconds += number_or_zero(entry, "seconds");
   history.bad_samples = static_cast<std::int64_t>(number_or_zero(entry, "bad_samples"));
+  history.cut = static_cast<std::int64_t>(number_or_zero(entry, "cut"));
   if (const auto skipped = entry.find("skipped"); skipped != entry.end() && skipped->is_boolean()) {
     history.skipped += skipped->get<bool>();
   }

@@ -15,7 +15,7 @@ struct RunHistory {
   std::int64_t last_step = 0;
   double total_seconds = 0;  // of all steps done, those done twice too
   std::int64_t skipped = 0;  // steps whose gradient was not finite
-  std::int64_t bad_samples = 0;
+  std::int64_t bad_samples = 0, cut = 0;
   std::int64_t damaged_lines = 0;  // that are no JSON object with a step: left out
   int went_back = 0;               // times that a run resumed from before its last recorded step
 

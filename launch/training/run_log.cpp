@@ -50,6 +50,7 @@ EventWriter& RunLog::events() {
 void RunLog::step(const StepMetrics& metrics) {
   StepMetrics m = metrics;
   m.bad_samples += bad_before_;
+  m.cut += cut_before_;
   add_to_totals(m);
   if (!speaks_) return;
   if (first_step_ < 0) first_step_ = m.step - 1;
@@ -74,6 +75,7 @@ void RunLog::step(const StepMetrics& metrics) {
                                 {"data_wait_seconds", m.data_wait_seconds},
                                 {"communication_seconds", m.communication_seconds},
                                 {"bad_samples", m.bad_samples},
+                                {"cut", m.cut},
                                 {"samples_english", m.languages[1]},
                                 {"samples_chinese", m.languages[2]},
                                 {"answers_positive", m.polarities[1]},
@@ -94,7 +96,8 @@ void RunLog::add_to_totals(const StepMetrics& m) {
 
 std::string RunLog::totals() const {
   nlohmann::json totals = {{"loss", sum_.loss},   {"tokens", sum_.tokens},   {"images", sum_.images},
-                           {"gflop", sum_.gflop}, {"seconds", sum_.seconds}, {"bad_samples", sum_.bad_samples}};
+                           {"gflop", sum_.gflop}, {"seconds", sum_.seconds}, {"bad_samples", sum_.bad_samples},
+                           {"cut", sum_.cut}};
   if (validation_loss_ > 0) totals["validation_loss"] = validation_loss_;
   return totals.dump();
 }
@@ -107,6 +110,7 @@ void RunLog::restore_totals(const std::string& totals) {
   sum_.gflop = saved.value("gflop", 0.0);
   sum_.seconds = saved.value("seconds", 0.0);
   bad_before_ = saved.value("bad_samples", std::int64_t{0});
+  cut_before_ = saved.value("cut", std::int64_t{0});
   validation_loss_ = saved.value("validation_loss", 0.0);
 }
 
@@ -145,6 +149,7 @@ void RunLog::line() {
     text += fmt::format("  communication {:.0f}%", 100 * sum.communication_seconds / sum.seconds);
   }
   if (last.bad_samples > 0) text += fmt::format("  bad samples {}", last.bad_samples);
+  if (last.cut > 0) text += fmt::format("  cut {}", last.cut);
   log::info("{}  eta {}", text, clock_text(eta));
   recent_.clear();
 }

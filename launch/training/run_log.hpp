@@ -21,10 +21,11 @@ struct StepMetrics {
   double tokens = 0, images = 0;  // of the step, over all ranks
   double gflop = 0;               // useful operations of the step, over all ranks
   double seconds = 0;             // of the step
-  double data_wait_seconds = 0;   // of it, waiting for data
+  double data_wait_seconds = 0;   // of it, waiting for data, on the rank that waits longest
   // Of it, waiting for other ranks, mean over ranks; the update's part is of the step before.
   double communication_seconds = 0;
-  std::int64_t bad_samples = 0;                     // since this process started; as recorded, of the whole run
+  // Since this process started; as recorded, of the whole run. cut: turns and ends of texts, by the length limit.
+  std::int64_t bad_samples = 0, cut = 0;
   std::array<double, 3> languages{}, polarities{};  // samples of each Language and answers of each Polarity of the step
   bool skipped = false;                             // the weights were not changed
 };
@@ -72,9 +73,9 @@ class RunLog {
   std::vector<Curve> curves_;
   std::vector<StepMetrics> recent_;
   std::array<double, 3> languages_{}, polarities_{};  // since the start
-  StepMetrics sum_;              // tokens, images, gflop and seconds of all steps; the rest is of the last one
-  std::int64_t bad_before_ = 0;  // samples, in the starts that this one goes on from
-  double validation_loss_ = 0;   // the last; 0: none yet
+  StepMetrics sum_;  // tokens, images, gflop and seconds of all steps; the rest is of the last one
+  std::int64_t bad_before_ = 0, cut_before_ = 0;  // in the starts that this one goes on from
+  double validation_loss_ = 0;                    // the last; 0: none yet
   std::int64_t first_step_ = -1;
 };
 

@@ -23,9 +23,9 @@ struct StepData {
   std::vector<BatchSamples> samples;  // of each, on the first stage
   // Of this pipeline's samples, known on its first stage; zero on the others, so that sums over all ranks are right.
   BatchCounts counts;
-  std::int64_t bad_samples = 0;  // since the start
-  double gflop = 0;              // of useful work
-  double waited_seconds = 0;     // for data
+  std::int64_t bad_samples = 0, cut = 0;  // since the start; cut: turns and ends of texts, by the length limit
+  double gflop = 0;                       // of useful work
+  double waited_seconds = 0;              // for data
 };
 
 class StepLoader {

@@ -177,13 +177,17 @@ StepMetrics Trainer::step(std::int64_t number) {
                               static_cast<double>(data.counts.tokens),
                               static_cast<double>(data.counts.images),
                               static_cast<double>(data.bad_samples),
+                              static_cast<double>(data.cut),
                               data.gflop,
                               blocked - blocked_before + blocked_in_update_,
                               stop_request_.asked() ? 1.0 : 0.0};
   mine.insert(mine.end(), data.counts.languages.begin(), data.counts.languages.end());
   mine.insert(mine.end(), data.counts.polarities.begin(), data.counts.polarities.end());
+  const std::size_t waits = mine.size();  // a place a rank: a sum that gathers
+  mine.resize(waits + static_cast<std::size_t>(world_.size()));
+  mine[waits + static_cast<std::size_t>(world_.rank())] = data.waited_seconds;
   const std::vector<double> total = sum_over(world_, mine);
-  stopping_ = stopping_ || total[7] > 0;
+  stopping_ = stopping_ || total[8] > 0;
   check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
         number + 1);
   StepMetrics metrics;
@@ -195,11 +199,12 @@ StepMetrics Trainer::step(std::int64_t number) {
   metrics.tokens = total[2];
   metrics.images = total[3];
   metrics.bad_samples = static_cast<std::int64_t>(total[4]);
-  metrics.gflop = total[5];
-  metrics.communication_seconds = total[6] / world_.size();
-  std::copy_n(total.begin() + 8, 3, metrics.languages.begin());
-  std::copy_n(total.begin() + 11, 3, metrics.polarities.begin());
-  metrics.data_wait_seconds = data.waited_seconds;
+  metrics.cut = static_cast<std::int64_t>(total[5]);
+  metrics.gflop = total[6];
+  metrics.communication_seconds = total[7] / world_.size();
+  std::copy_n(total.begin() + 9, 3, metrics.languages.begin());
+  std::copy_n(total.begin() + 12, 3, metrics.polarities.begin());
+  metrics.data_wait_seconds = *std::max_element(total.begin() + static_cast<std::ptrdiff_t>(waits), total.end());
   metrics.seconds = since(start);
   stragglers_.add(metrics.seconds - (blocked_seconds() - blocked_before));
   return metrics;

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
+#include <chrono>
 #include <map>
 #include <numeric>
 #include <set>
+#include <thread>
 
 #include "core/error.hpp"
 #include "core/random.hpp"
@@ -86,6 +89,17 @@ struct Scene {
         PromptBuilder(tokenizer, chat_template("nano"), {.visual_tokens = visual, .max_tokens = max_tokens}),
         ImageSpec{.size = size}, loader);
   }
+};
+
+// Pictures that count how many were read.
+class Counted final : public Pictures {
+ public:
+  using Pictures::Pictures;
+  Sample read(std::int64_t index) const override {
+    ++reads;
+    return Pictures::read(index);
+  }
+  mutable std::atomic<int> reads = 0;
 };
 
 struct Row {
@@ -377,6 +391,7 @@ TEST(Loader, TooManyBadSamplesAreAnError) {
   ::testing::internal::GetCapturedStderr();
   EXPECT_THAT(message, HasSubstr("8 of 24 samples are bad"));
   EXPECT_THAT(message, HasSubstr("2 unreadable, 2 bad image, 2 empty answer, 2 too long"));
+  EXPECT_THAT(message, HasSubstr("data.max_length"));
 }
 
 TEST(Loader, ValidationPassesOnceOverTheData) {
@@ -409,6 +424,23 @@ TEST(Loader, ReadsDataSets) {
   collect(scene.make()->next(), rows);
   EXPECT_EQ(rows, expected);
   EXPECT_EQ(DatasetSource(std::make_shared<Dataset>(folder.file("pictures.h5")), 7).size(), 7);
+}
+
+// Three steps, or as many as there is memory for, at least one.
+TEST(Loader, LargePicturesAreMadeFewerStepsAhead) {
+  for (const std::int64_t steps : {0, 2, 9}) {
+    Scene scene;
+    const auto source = std::make_shared<Counted>(50);
+    scene.source = source;
+    scene.loader.prefetch_bytes = steps * 12 * 3 * size * size * 4;
+    const auto loader = scene.make();
+    loader->next();
+    const int most = 12 * (1 + static_cast<int>(std::clamp<std::int64_t>(steps, 1, 3)));
+    // The threads stop once all is made that may be.
+    for (int i = 0; i < 2000 && source->reads < most; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(source->reads, most) << steps;
+  }
 }
 
 TEST(Loader, UnexpectedErrorsReachTheTrainer) {

@@ -29,9 +29,10 @@ std::shared_ptr<const Tokenizer> chat_tokenizer() {
   return tokenizer;
 }
 
-PromptBuilder builder(std::string_view name, int max_tokens = 1000) {
-  return PromptBuilder(chat_tokenizer(), chat_template(name),
-                       {.visual_tokens = visual, .max_tokens = max_tokens, .system = std::nullopt});
+PromptBuilder builder(std::string_view name, int max_tokens = 1000, bool cut_answers = false) {
+  return PromptBuilder(
+      chat_tokenizer(), chat_template(name),
+      {.visual_tokens = visual, .max_tokens = max_tokens, .cut_answers = cut_answers, .system = std::nullopt});
 }
 
 Sample two_turns() {
@@ -186,7 +187,29 @@ TEST(Prompt, SeveralPicturesKeepTheirOrder) {
   EXPECT_EQ(std::count_if(out.tokens.begin(), out.tokens.end(), [](int id) { return id < 0; }), 2 * visual);
 }
 
-TEST(Prompt, TooLongLosesTurnsThenTheEndOfItsAnswerNeverPictures) {
+// The end mark of every answer that is trained is trained with it.
+TEST(Prompt, TooLongLosesWholeTurnsAndNoPartOfAnAnswer) {
+  const auto first_turn = [] {
+    Sample sample = two_turns();
+    sample.parts.resize(3);
+    return builder("nano").tokenize(sample);
+  };
+  const int first = static_cast<int>(first_turn().tokens.size());
+  const int all = static_cast<int>(builder("nano").tokenize(two_turns()).tokens.size());
+  for (int limit = 1; limit < all; ++limit) {
+    SCOPED_TRACE(limit);
+    const TokenizedSample out = builder("nano", limit).tokenize(two_turns());
+    EXPECT_FALSE(out.answer_cut);
+    EXPECT_EQ(out.skip, limit < first ? Skip::too_long : Skip::none);
+    if (limit >= first) {
+      EXPECT_EQ(out.tokens, first_turn().tokens);
+      EXPECT_EQ(out.labels, first_turn().labels);
+    }
+  }
+  EXPECT_THAT(builder("nano", first - 1).tokenize(two_turns()).detail, HasSubstr(fmt::format("{} with it", first)));
+}
+
+TEST(Prompt, DocumentsThatAreTooLongLoseTurnsThenTheEndOfTheirAnswerNeverPictures) {
   const TokenizedSample whole = builder("nano").tokenize(two_turns());
   const int n = static_cast<int>(whole.tokens.size());
   const int first = static_cast<int>(builder("nano")
@@ -199,7 +222,7 @@ TEST(Prompt, TooLongLosesTurnsThenTheEndOfItsAnswerNeverPictures) {
   EXPECT_EQ(builder("nano", n).tokenize(two_turns()).turns_cut, 0);
   for (int limit = 1; limit < n; ++limit) {
     SCOPED_TRACE(limit);
-    const TokenizedSample out = builder("nano", limit).tokenize(two_turns());
+    const TokenizedSample out = builder("nano", limit, true).tokenize(two_turns());
     if (out.skip != Skip::none) {
       EXPECT_EQ(out.skip, Skip::too_long);
       EXPECT_TRUE(out.tokens.empty());

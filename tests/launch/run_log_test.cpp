@@ -53,18 +53,19 @@ TEST_F(RunLogTest, GoesOnOnceThereIsRoomAgain) {
   EXPECT_EQ(written.rbegin()[0]["validation loss"], 1.25);
 }
 
-TEST_F(RunLogTest, BadSamplesAreThoseOfTheWholeRun) {
+TEST_F(RunLogTest, BadSamplesAndCutsAreThoseOfTheWholeRun) {
   std::string totals;
   {
     RunLog log(config_, true);
     log.step({.step = 1, .bad_samples = 2});
-    log.step({.step = 2, .bad_samples = 3});
+    log.step({.step = 2, .bad_samples = 3, .cut = 5});
     totals = log.totals();
   }
   RunLog log(config_, true);
   log.restore_totals(totals);
-  log.step({.step = 3, .bad_samples = 1});  // that this process has seen
+  log.step({.step = 3, .bad_samples = 1, .cut = 2});  // that this process has seen
   EXPECT_EQ(lines().back()["bad_samples"], 4);
+  EXPECT_EQ(lines().back()["cut"], 7);
   EXPECT_EQ(nlohmann::json::parse(log.totals())["bad_samples"], 4);
 }
 
