@@ -11,8 +11,7 @@ namespace skymm {
 
 // int8: w = scale code, code in [-127, 127], one scale for each row (output channel).
 // nf4:  w = scale nf4_values[code], one scale, the largest |w|, for each block of 64 elements of a row (QLoRA: Dettmers
-// et
-//       al. 2023, appendix E). Where rows are a multiple of 64 these are the codes and blocks of bitsandbytes.
+//       et al. 2023, appendix E). Where rows are a multiple of 64 these are the codes and blocks of bitsandbytes.
 enum class QuantizedFormat : std::uint8_t { int8, nf4 };
 std::string_view name_of(QuantizedFormat format);
 

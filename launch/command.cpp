@@ -39,9 +39,8 @@ const std::vector<Command>& commands() {
 }
 
 constexpr const char* about =
-    "skymm trains multimodal language models by the Skywork-MM recipe: a frozen vision model, a resampler, and a "
-    "frozen\n"
-    "language model with LoRA, on one machine or over MPI.";
+    "skymm trains multimodal language models by the Skywork-MM recipe: a frozen vision model, a resampler,\n"
+    "and a frozen language model with LoRA, on one machine or over MPI.";
 
 std::string help_on_exit_codes() {
   std::string text = "\nExit codes\n";

@@ -88,8 +88,7 @@ class Exchange final : public OneRound {
   int lane_;
 };
 
-// ---- broadcast
-// -------------------------------------------------------------------------------------------------------
+// ---- broadcast -----------------------------------------------------------------------------------------------------
 
 // Along a binomial tree, a block at a time: a rank hands a block on while the next arrives.
 class Broadcast final : public MpiOperation {
@@ -135,8 +134,7 @@ class Broadcast final : public MpiOperation {
   Round received_, sent_;
 };
 
-// ---- sums
-// ------------------------------------------------------------------------------------------------------------
+// ---- sums ----------------------------------------------------------------------------------------------------------
 
 // all_reduce of few elements: everyone gathers everything, and adds it up.
 class SmallSum final : public OneRound {
