@@ -72,6 +72,7 @@ int train_command(const std::vector<std::string>& arguments) {
   }
   if (config->run.trace) write_trace(*ranks, config->run.dir + "/trace.json");
   if (end == RunEnd::stopped) return exit_code::saved;  // a report may take longer than there is
+  if (end == RunEnd::stopped_unsaved) return exit_code::hang;
   if (ranks->rank() == 0) {
     try {
       write_report(config->run.dir);
@@ -80,7 +81,7 @@ int train_command(const std::vector<std::string>& arguments) {
       log::warn("no report: {}; skymm report --run {} tries again", error.message(), config->run.dir);
     }
   }
-  return 0;
+  return end == RunEnd::done_unsaved ? exit_code::unsaved : exit_code::done;
 }
 
 }  // namespace skymm

@@ -277,7 +277,8 @@ const std::vector<Option>& config_options() {
        "skip a step whose loss is so many standard deviations above the mean of about the last 100; 0: never",
        [](C& c) -> Field { return &c.train.spike_zscore; }, from_zero},
       {"train.most_skipped", "STEPS",
-       "in a row (a loss or gradient that is not finite, a spike), after which the run ends and names their samples",
+       "in a row (a loss or gradient that is not finite, a spike, no answer to learn), after which the run ends and "
+       "names their samples",
        [](C& c) -> Field { return &c.train.most_skipped; }, from_one},
       {"train.time_limit_minutes", "MINUTES", "after which the run saves and ends; 0: no limit",
        [](C& c) -> Field { return &c.train.time_limit_minutes; }, from_zero},

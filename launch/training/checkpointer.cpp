@@ -270,4 +270,14 @@ bool Checkpointer::finish() {
   return saved.item() != 0;
 }
 
+std::int64_t Checkpointer::newest() {
+  std::int64_t step = -1;
+  for (const CheckpointEntry& entry : checkpoints_in(folder_)) {
+    if (!damaged_.contains(entry.path)) step = std::max(step, entry.step);
+  }
+  const Tensor told = Tensor::from(std::vector<std::int64_t>{step}, {1});  // what rank 0 sees
+  world_.broadcast(told, 0);
+  return told.to_vector<std::int64_t>()[0];
+}
+
 }  // namespace skymm

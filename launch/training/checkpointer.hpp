@@ -38,8 +38,11 @@ class Checkpointer {
   void begin(const CheckpointInfo& info);
   // Once a step, at its end.
   void poll();
-  // Waits for what is under way. True on every rank if the last checkpoint that was begun is on disk under its name.
+  // Waits for what is under way. True on every rank if the last checkpoint that was begun, if any, is on disk under its
+  // name.
   bool finish();
+  // The step of the newest that is on disk under its name and not known to be damaged, on every rank; -1: none.
+  std::int64_t newest();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -73,7 +76,7 @@ class Checkpointer {
 
   std::int64_t step_ = 0;  // of the last that was begun
   bool under_way_ = false;
-  bool saved_ = false;  // the last that was begun, on rank 0
+  bool saved_ = true;  // the last that was begun, on rank 0
   Tensor staging_;
   std::vector<WeightOrigin> origins_;   // with their hashes, once they are known
   std::optional<std::string> failure_;  // of this rank's part, once that has ended

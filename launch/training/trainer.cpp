@@ -136,26 +136,47 @@ RunEnd Trainer::run() {
       log_->mixture(done, *loader_->mixture(), place(done));
     }
     if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpointer_->begin(checkpoint_info(done));
-    if (stopping_ && !last) {
-      check(checkpointer_->finish(), "asked to stop after step {}, but the checkpoint could not be written", done);
-      say_stop(done);
-      return RunEnd::stopped;
-    }
+    if (stopping_ && !last) return stop(done);
     if (out_of_time) {
       log::info("the time limit of {} minutes is reached after step {}", config_.train.time_limit_minutes, done);
       break;
     }
   }
+  return end();
+}
+
+// The checkpoint after step `done` has begun.
+RunEnd Trainer::stop(std::int64_t done) {
+  if (checkpointer_->finish()) {
+    say_stop(done);
+    return RunEnd::stopped;
+  }
+  const std::int64_t before = checkpointer_->newest();
+  check(before >= 0,
+        "asked to stop after step {}, but its checkpoint could not be written, and there is none before it: make room "
+        "on the disk of {} before it is started again",
+        done, config_.run.dir);
+  if (world_.rank() == 0) {
+    log::error("asked to stop after step {}, whose checkpoint could not be written: the same command goes on after "
+               "step {}",
+               done, before);
+  }
+  return RunEnd::stopped_unsaved;
+}
+
+RunEnd Trainer::end() {
   const bool saved = checkpointer_->finish();
   export_trained();
-  check(saved || !out_of_time,
-        "the time limit is reached, but the last checkpoint could not be written: {} has the "
-        "weights, and training goes on from an earlier step",
-        config_.run.dir + "/trained.safetensors");
+  const std::int64_t before = saved ? -1 : checkpointer_->newest();
+  if (!saved && world_.rank() == 0) {
+    log::error("the run is at its end, but THE LAST CHECKPOINT IS NOT WRITTEN: {}/trained.safetensors has the weights; "
+               "AdamW's moments are lost. To have them, make room and give the same command, which goes on {}",
+               config_.run.dir, before < 0 ? "from the start" : fmt::format("after step {}", before));
+  }
   Device& device = assembly_.model->device();
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared, device));
   if (&device != &cpu()) log::info("and of the host, MiB\n{}", memory_table(world_));
-  return RunEnd::done;
+  return saved ? RunEnd::done : RunEnd::done_unsaved;
 }
 
 void Trainer::say_stop(std::int64_t done) const {
@@ -184,11 +205,9 @@ StepMetrics Trainer::step(std::int64_t number) {
   mine.insert(mine.end(), data.counts.polarities.begin(), data.counts.polarities.end());
   const std::vector<double> total = sum_over(world_, mine);
   stopping_ = stopping_ || total[7] > 0;
-  check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
-        number + 1);
   StepMetrics metrics;
   metrics.step = number + 1;
-  metrics.loss = total[0] / total[1];
+  metrics.loss = total[0] / total[1];  // not a number where there is no answer to learn
   metrics.learning_rate = learning_rate(config_, number);
   update(metrics, total[1], data);
   blocked_in_update_ = blocked_seconds() - blocked;
@@ -207,7 +226,8 @@ StepMetrics Trainer::step(std::int64_t number) {
 
 // Changes the weights, or lets the step pass without: all ranks the same, by what they all know.
 void Trainer::update(StepMetrics& metrics, double label_tokens, const StepData& data) {
-  std::string objection = guard_.objection(metrics.loss);
+  const bool without_answers = label_tokens == 0;  // of all ranks
+  std::string objection = without_answers ? "no sample of it has an answer to learn" : guard_.objection(metrics.loss);
   if (objection.empty()) {
     const StepReport report = optimizer_->step(static_cast<float>(metrics.learning_rate), label_tokens);
     metrics.gradient_norm = report.gradient_norm;
@@ -218,7 +238,8 @@ void Trainer::update(StepMetrics& metrics, double label_tokens, const StepData& 
   }
   metrics.skipped = true;
   const std::string suspects =
-      record_skipped_step(grid_, config_.run.dir, {metrics.step, objection, metrics.loss, metrics.gradient_norm},
+      record_skipped_step(grid_, config_.run.dir,
+                          {metrics.step, objection, metrics.loss, metrics.gradient_norm, without_answers},
                           data.samples, executor_->losses());
   if (world_.rank() == 0) log::warn("step {} is skipped: {}; samples: {}", metrics.step, objection, suspects);
   check(!guard_.skipped(),

@@ -94,6 +94,32 @@ TEST(TrainerOnRanks, ASignalToOneStopsAllAtTheSameStep) {
   }
 }
 
+// Also where another rank than the first knows the samples, and where gradients are summed as they come.
+TEST(TrainerOnRanks, AStepWithoutAnAnswerIsSkippedByAll) {
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
+  if (ranks().rank() == 0) {
+    TrainConfig config = testing::tiny_training(dir);
+    std::string ids;
+    for (int i = 0; i < 24; ++i) ids += std::to_string(i) + "\n";
+    write_file(dir + "/quarantine.txt", ids);
+    config.data.quarantine = dir + "/quarantine.txt";
+    config.train.most_skipped = 2;
+    write_file(dir + "/config.ini", to_ini(config));
+  }
+  ranks().barrier();
+  for (const int pipeline : {1, ranks().size()}) {
+    TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+    config.run.dir = fmt::format("{}/{}", dir, pipeline);
+    config.parallel.pipeline = pipeline;
+    config.parallel.zero = 2;
+    EXPECT_THAT(testing::error_of([&] { Trainer(config, ranks()).run(); }),
+                ::testing::AllOf(::testing::HasSubstr("2 steps in a row"), ::testing::HasSubstr("has an answer to learn"),
+                                 ::testing::ContainsRegex("Samples: [0-9]+,")));
+    ranks().barrier();
+  }
+}
+
 TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
   const testing::SharedFolder folder;
   const std::string& dir = folder.path();
