@@ -64,8 +64,8 @@ const std::vector<Option>& config_options() {
        "one; none: start anew; or the checkpoint to start from",
        [](C& c) -> Field { return &c.run.resume; }},
       {"run.save_before_end", "MINUTES|auto|none",
-       "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute and twice the longest step; "
-       "without Slurm it changes nothing",
+       "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute, twice the longest step and the "
+       "longest save so far; without Slurm it changes nothing",
        [](C& c) -> Field { return &c.run.save_before_end; }},
       {"run.share_frozen",
        "WHEN",

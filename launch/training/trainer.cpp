@@ -124,6 +124,7 @@ RunEnd Trainer::run() {
     if (number == first_step_)
       log::info("the first step is done {:.1f} s after the start", seconds_since_process_start());
     checkpointer_->poll();
+    stop_request_.saving_takes(checkpointer_->seconds_to_save());
     const std::int64_t done = number + 1;
     out_of_time =
         config_.train.time_limit_minutes > 0 && rank_0_says(since(start) > 60 * config_.train.time_limit_minutes);

@@ -143,6 +143,22 @@ TEST_F(Checkpointing, StagingMemoryIsSharedOutBookedAndGivenBack) {
   EXPECT_LT(after.peak, static_cast<std::size_t>(12 * elements));
 }
 
+TEST_F(Checkpointing, ItKnowsHowLongSavingTakes) {
+  Training training(1);
+  Checkpointer checkpointer(folder(), {1}, training.optimizer, info_of(0));
+  EXPECT_EQ(checkpointer.seconds_to_save(), 0);
+  checkpointer.begin(info_of(1));
+  EXPECT_EQ(checkpointer.seconds_to_save(), 0);
+  ASSERT_TRUE(checkpointer.finish());
+  const double one = checkpointer.seconds_to_save();
+  checkpointer.begin(info_of(2));
+  if (ranks().rank() == 0) {
+    EXPECT_GT(one, 0);
+    EXPECT_EQ(checkpointer.seconds_to_save(), 2 * one);  // until this one is on disk, and then another
+  }
+  ASSERT_TRUE(checkpointer.finish());
+}
+
 TEST_F(Checkpointing, TheNextWaitsAndOldOnesGo) {
   Training training(1);
   Checkpointer checkpointer(folder(), {2, 2}, training.optimizer, info_of(0));
