@@ -84,7 +84,9 @@ const std::vector<Option>& config_options() {
        [] {
          return Names{"debug", "info", "warn", "error", "silent"};
        }},
-      {"run.trace", "BOOL", "write trace.json: what each rank did when, for Perfetto (ui.perfetto.dev)",
+      {"run.trace", "BOOL",
+       "write trace.json with each checkpoint and at the end: what each rank did when, its newest 65536 spans, for "
+       "Perfetto (ui.perfetto.dev)",
        [](C& c) -> Field { return &c.run.trace; }},
 
       {"model.decoder",

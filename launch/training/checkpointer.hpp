@@ -84,7 +84,7 @@ class Checkpointer {
   std::vector<WeightOrigin> origins_;   // with their hashes, once they are known
   std::optional<std::string> failure_;  // of this rank's part, once that has ended
   Clock::time_point began_;
-  double stopped_ = 0;  // seconds that training stood still
+  double stopped_ = 0;                   // seconds that training stood still
   double writing_ = 0, committing_ = 0;  // seconds of the last: the slowest rank's, rank 0's; set by their threads
   double longest_ = 0;                   // seconds that one took, both together, on rank 0
   std::atomic<bool> give_up_{false};

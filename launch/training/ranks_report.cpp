@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <optional>
+#include <string_view>
 #include <vector>
 
 #include "core/device.hpp"
+#include "core/error.hpp"
+#include "core/log.hpp"
 #include "core/memory.hpp"
 #include "core/trace.hpp"
 #include "io/file.hpp"
@@ -45,6 +50,38 @@ std::string memory_table(Communicator& world, const SharedWeights& shared, Devic
   return table;
 }
 
+namespace {
+
+// What is written after a failure goes nowhere, and is said in the end.
+class TraceFile {
+ public:
+  explicit TraceFile(const std::string& path) : path_(path) {
+    attempt([&] { file_.emplace(path); });
+  }
+  void write(std::string_view text) {
+    attempt([&] { file_->write(text); });
+  }
+  void commit() {
+    attempt([&] { file_->commit(); });
+    if (!failure_.empty()) log::warn("{} is not written: {}", path_, failure_);
+  }
+
+ private:
+  void attempt(const std::function<void()>& work) {
+    if (!failure_.empty()) return;
+    try {
+      work();
+    } catch (const Error& error) {
+      failure_ = error.message();
+    }
+  }
+
+  std::string path_, failure_;
+  std::optional<AtomicFile> file_;
+};
+
+}  // namespace
+
 void write_trace(Communicator& world, const std::string& path) {
   const Tensor starts = Tensor::empty({world.size()}, DType::i64);
   world.all_gather(Tensor::from(std::vector<std::int64_t>{trace_start()}, {1}), starts);
@@ -58,7 +95,7 @@ void write_trace(Communicator& world, const std::string& path) {
           0);
     return;
   }
-  AtomicFile file(path);
+  TraceFile file(path);
   file.write("[\n");
   for (int rank = 0; rank < world.size(); ++rank) {
     file.write(fmt::format(R"({}{{"name":"process_name","ph":"M","pid":{},"args":{{"name":"rank {}"}}}})",
@@ -74,7 +111,7 @@ void write_trace(Communicator& world, const std::string& path) {
     const Tensor events = Tensor::empty({count}, DType::u8);
     world.recv(events, rank);
     const std::vector<std::uint8_t> text = events.to_vector<std::uint8_t>();
-    file.write(text.data(), text.size());
+    file.write(std::string_view(reinterpret_cast<const char*>(text.data()), text.size()));
   }
   file.write("\n]\n");
   file.commit();

@@ -12,7 +12,8 @@ namespace skymm {
 // what ranks of one node share, which is in no other line. Collective.
 std::string memory_table(Communicator& world, const SharedWeights& shared = {}, Device& device = cpu());
 
-// The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0; collective.
+// The spans of all ranks (core/trace.hpp) in one Chrome trace, a process a rank. Written by rank 0, which warns where
+// it cannot; collective.
 void write_trace(Communicator& world, const std::string& path);
 
 }  // namespace skymm

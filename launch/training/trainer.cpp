@@ -136,7 +136,11 @@ RunEnd Trainer::run() {
     if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
       log_->mixture(done, *loader_->mixture(), place(done));
     }
-    if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpointer_->begin(checkpoint_info(done));
+    if (last || stopping_ || done % config_.train.checkpoint_every == 0) {
+      checkpointer_->begin(checkpoint_info(done));
+      const bool goes_on = !last && !stopping_;
+      if (config_.run.trace && goes_on) write_trace(world_, config_.run.dir + "/trace.json");  // what a crash leaves
+    }
     if (stopping_ && !last) return stop(done);
     if (out_of_time) {
       log::info("the time limit of {} minutes is reached after step {}", config_.train.time_limit_minutes, done);
@@ -158,9 +162,10 @@ RunEnd Trainer::stop(std::int64_t done) {
         "on the disk of {} before it is started again",
         done, config_.run.dir);
   if (world_.rank() == 0) {
-    log::error("asked to stop after step {}, whose checkpoint could not be written: the same command goes on after "
-               "step {}",
-               done, before);
+    log::error(
+        "asked to stop after step {}, whose checkpoint could not be written: the same command goes on after "
+        "step {}",
+        done, before);
   }
   return RunEnd::stopped_unsaved;
 }
@@ -170,9 +175,10 @@ RunEnd Trainer::end() {
   export_trained();
   const std::int64_t before = saved ? -1 : checkpointer_->newest();
   if (!saved && world_.rank() == 0) {
-    log::error("the run is at its end, but THE LAST CHECKPOINT IS NOT WRITTEN: {}/trained.safetensors has the weights; "
-               "AdamW's moments are lost. To have them, make room and give the same command, which goes on {}",
-               config_.run.dir, before < 0 ? "from the start" : fmt::format("after step {}", before));
+    log::error(
+        "the run is at its end, but THE LAST CHECKPOINT IS NOT WRITTEN: {}/trained.safetensors has the weights; "
+        "AdamW's moments are lost. To have them, make room and give the same command, which goes on {}",
+        config_.run.dir, before < 0 ? "from the start" : fmt::format("after step {}", before));
   }
   Device& device = assembly_.model->device();
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared, device));
@@ -238,10 +244,9 @@ void Trainer::update(StepMetrics& metrics, double label_tokens, const StepData& 
     optimizer_->skip_step();
   }
   metrics.skipped = true;
-  const std::string suspects =
-      record_skipped_step(grid_, config_.run.dir,
-                          {metrics.step, objection, metrics.loss, metrics.gradient_norm, without_answers},
-                          data.samples, executor_->losses());
+  const std::string suspects = record_skipped_step(
+      grid_, config_.run.dir, {metrics.step, objection, metrics.loss, metrics.gradient_norm, without_answers},
+      data.samples, executor_->losses());
   if (world_.rank() == 0) log::warn("step {} is skipped: {}; samples: {}", metrics.step, objection, suspects);
   check(!guard_.skipped(),
         "{} steps in a row were skipped; the last, {}: {}. Samples: {}. All are in {}/skipped_steps.jsonl; lower the "

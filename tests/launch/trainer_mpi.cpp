@@ -113,9 +113,10 @@ TEST(TrainerOnRanks, AStepWithoutAnAnswerIsSkippedByAll) {
     config.run.dir = fmt::format("{}/{}", dir, pipeline);
     config.parallel.pipeline = pipeline;
     config.parallel.zero = 2;
-    EXPECT_THAT(testing::error_of([&] { Trainer(config, ranks()).run(); }),
-                ::testing::AllOf(::testing::HasSubstr("2 steps in a row"), ::testing::HasSubstr("has an answer to learn"),
-                                 ::testing::ContainsRegex("Samples: [0-9]+,")));
+    EXPECT_THAT(
+        testing::error_of([&] { Trainer(config, ranks()).run(); }),
+        ::testing::AllOf(::testing::HasSubstr("2 steps in a row"), ::testing::HasSubstr("has an answer to learn"),
+                         ::testing::ContainsRegex("Samples: [0-9]+,")));
     ranks().barrier();
   }
 }
@@ -190,6 +191,7 @@ TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
   ranks().barrier();
   enable_trace();
   Trainer(*parse_config({"--config", dir + "/train.ini"}), ranks()).run();
+  write_trace(ranks(), dir + "/there is no such folder/trace.json");  // a warning
   write_trace(ranks(), dir + "/trace.json");
   if (ranks().rank() == 0) {
     const nlohmann::json events = nlohmann::json::parse(read_file(dir + "/trace.json"));

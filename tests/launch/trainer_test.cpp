@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "core/error.hpp"
+#include "core/trace.hpp"
 #include "io/checkpoint_folder.hpp"
 #include "launch/training/run_start.hpp"
 #include "parallel/communicator.hpp"
@@ -135,6 +136,15 @@ TEST_F(TrainerTest, WithoutItsLastCheckpointItIsDoneButSaysSo) {
   EXPECT_EQ(losses_of(config.run.dir).size(), 6U + 2U);
   EXPECT_EQ(read_file(trained), whole);
   EXPECT_EQ(newest_checkpoint(checkpoint_folder(config.run.dir))->info().step, 6);
+}
+
+TEST_F(TrainerTest, ATraceIsThereWithTheFirstCheckpoint) {
+  enable_trace();
+  config.run.trace = true;
+  config.train.checkpoint_every = 2;
+  train(config);  // the command writes it once more, at the end
+  const nlohmann::json events = nlohmann::json::parse(read_file(config.run.dir + "/trace.json"));
+  EXPECT_EQ(std::ranges::count(events, "step", [](const nlohmann::json& event) { return event.at("name"); }), 4);
 }
 
 TEST_F(TrainerTest, TextAloneTrainsADecoder) {
