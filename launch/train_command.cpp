@@ -58,6 +58,9 @@ int train_command(const std::vector<std::string>& arguments) {
   set_check_collectives(config->parallel.check_collectives);
   set_stacks_folder(config->run.dir);
   ranks = connect(std::move(ranks), device, parse_transport(config->parallel.transport));
+  if (const std::string clocks = clock_differences(*ranks); !clocks.empty() && ranks->rank() == 0) {
+    log::warn("clocks are ahead of that of rank 0: {}; times in logs and of files do not compare", clocks);
+  }
   if (config->run.trace) enable_trace();
   std::optional<RunLock> lock;
   if (ranks->rank() == 0) hold(lock, config->run.dir, job);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -49,7 +50,10 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
                          pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage), grid_.pipeline(),
                          grid_.data())),
       guard_({config_.train.spike_zscore, config_.train.most_skipped}),
-      stragglers_(grid_),
+      stragglers_(grid_,
+                  [this](const StepCounts& counts) {
+                    return stage_work(config_, assembly_.model->config(), layout_.pieces, counts);
+                  }),
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
   say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
@@ -227,7 +231,14 @@ StepMetrics Trainer::step(std::int64_t number) {
   std::copy_n(total.begin() + 11, 3, metrics.polarities.begin());
   metrics.data_wait_seconds = data.waited_seconds;
   metrics.seconds = since(start);
-  stragglers_.add(metrics.seconds - (blocked_seconds() - blocked_before));
+  const double samples = std::accumulate(metrics.languages.begin(), metrics.languages.end(), 0.0);
+  const auto images = static_cast<std::int64_t>(metrics.images);
+  stragglers_.add(metrics.seconds - (blocked_seconds() - blocked_before),
+                  {.tokens = static_cast<std::int64_t>(metrics.tokens),
+                   .labels = static_cast<std::int64_t>(total[1]),
+                   .images = config_.data.features ? 0 : images,
+                   .resampled = images,
+                   .mean_length = metrics.tokens / std::max(1.0, samples)});
   return metrics;
 }
 
