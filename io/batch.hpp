@@ -36,6 +36,7 @@ struct MicroBatch {
   std::vector<std::int32_t> sample_positions;  // [S] in the global batch, for random numbers
   std::vector<std::int32_t> row_ids;           // [T, 2] (position in the global batch, token in the sample)
   std::vector<std::string> ids;                // [S] of the samples
+  std::vector<std::string> holes;              // ids of the samples that are left out
   BatchCounts counts;
 };
 

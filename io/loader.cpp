@@ -356,6 +356,7 @@ void Loader::assemble(Job& job) const {
         append(batch, std::move(sample));
       } else {
         ++batch.counts.skipped[static_cast<std::size_t>(sample.text.skip)];
+        batch.holes.push_back(sample.id);
         job.holes.push_back(std::move(sample));
       }
     }

@@ -58,6 +58,9 @@ int train_command(const std::vector<std::string>& arguments) {
   set_check_collectives(config->parallel.check_collectives);
   set_stacks_folder(config->run.dir);
   ranks = connect(std::move(ranks), device, parse_transport(config->parallel.transport));
+  if (const std::string clocks = clock_differences(*ranks); !clocks.empty() && ranks->rank() == 0) {
+    log::warn("clocks are ahead of that of rank 0: {}; times in logs and of files do not compare", clocks);
+  }
   if (config->run.trace) enable_trace();
   std::optional<RunLock> lock;
   if (ranks->rank() == 0) hold(lock, config->run.dir, job);
@@ -72,6 +75,7 @@ int train_command(const std::vector<std::string>& arguments) {
   }
   if (config->run.trace) write_trace(*ranks, config->run.dir + "/trace.json");
   if (end == RunEnd::stopped) return exit_code::saved;  // a report may take longer than there is
+  if (end == RunEnd::stopped_unsaved) return exit_code::hang;
   if (ranks->rank() == 0) {
     try {
       write_report(config->run.dir);
@@ -80,7 +84,7 @@ int train_command(const std::vector<std::string>& arguments) {
       log::warn("no report: {}; skymm report --run {} tries again", error.message(), config->run.dir);
     }
   }
-  return 0;
+  return end == RunEnd::done_unsaved ? exit_code::unsaved : exit_code::done;
 }
 
 }  // namespace skymm

@@ -8,19 +8,23 @@
 namespace skymm {
 namespace {
 
+StageCosts stage_costs(const TrainConfig& config, const MultimodalConfig& model, const StepCounts& counts) {
+  const ComputeForm form = compute_form(parse_dtype(config.model.dtype), device_of(config.run));
+  return {model, counts, form, recompute_modes(config.model)};
+}
+
 // What a micro-batch is taken for when the model is cut, before anybody knows how long samples are: a picture each, all
 // as long as they may be, half of the text answers. As skymm plan does.
 StageCosts expected_costs(const TrainConfig& config, const MultimodalConfig& model) {
   const std::int64_t samples = config.train.micro_batch, length = config.data.max_length;
   const std::int64_t visual = model.vision ? model.resampler.tokens(*model.vision) : 0;
   const std::int64_t images = model.vision ? samples : 0;
-  const StepCounts counts{.tokens = samples * length,
-                          .labels = samples * std::max<std::int64_t>(1, (length - visual) / 2),
-                          .images = images,
-                          .resampled = images,
-                          .mean_length = static_cast<double>(length)};
-  const ComputeForm form = compute_form(parse_dtype(config.model.dtype), device_of(config.run));
-  return {model, counts, form, recompute_modes(config.model)};
+  return stage_costs(config, model,
+                     {.tokens = samples * length,
+                      .labels = samples * std::max<std::int64_t>(1, (length - visual) / 2),
+                      .images = images,
+                      .resampled = images,
+                      .mean_length = static_cast<double>(length)});
 }
 
 }  // namespace
@@ -39,6 +43,18 @@ int micro_batches_of(const TrainConfig& config, int data) {
       "train.micro_batch, or parallel.uneven deal, which trains the same on micro-batches of fewer samples",
       samples, each, config.train.micro_batch, data, fitting);
   return static_cast<int>(above / each);
+}
+
+std::vector<double> stage_work(const TrainConfig& config, const MultimodalConfig& model,
+                               const std::vector<BlockRange>& pieces, const StepCounts& counts) {
+  const StageCosts costs = stage_costs(config, model, counts);
+  const auto stages = static_cast<std::size_t>(config.parallel.pipeline);
+  std::vector<double> work(stages, 0);
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const BlockCost cost = piece_cost(costs.of(static_cast<int>(i % stages)), pieces[i]);
+    work[i % stages] += cost.forward + cost.recompute + cost.backward;
+  }
+  return work;
 }
 
 Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int ranks) {

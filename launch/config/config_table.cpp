@@ -64,8 +64,8 @@ const std::vector<Option>& config_options() {
        "one; none: start anew; or the checkpoint to start from",
        [](C& c) -> Field { return &c.run.resume; }},
       {"run.save_before_end", "MINUTES|auto|none",
-       "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute and twice the longest step; "
-       "without Slurm it changes nothing",
+       "save and stop (exit code 75) so long before Slurm ends the job; auto: a minute, twice the longest step and the "
+       "longest save so far; without Slurm it changes nothing",
        [](C& c) -> Field { return &c.run.save_before_end; }},
       {"run.share_frozen",
        "WHEN",
@@ -84,7 +84,9 @@ const std::vector<Option>& config_options() {
        [] {
          return Names{"debug", "info", "warn", "error", "silent"};
        }},
-      {"run.trace", "BOOL", "write trace.json: what each rank did when, for Perfetto (ui.perfetto.dev)",
+      {"run.trace", "BOOL",
+       "write trace.json with each checkpoint and at the end: what each rank did when, its newest 65536 spans, for "
+       "Perfetto (ui.perfetto.dev)",
        [](C& c) -> Field { return &c.run.trace; }},
 
       {"model.decoder",
@@ -282,7 +284,8 @@ const std::vector<Option>& config_options() {
        "skip a step whose loss is so many standard deviations above the mean of about the last 100; 0: never",
        [](C& c) -> Field { return &c.train.spike_zscore; }, from_zero},
       {"train.most_skipped", "STEPS",
-       "in a row (a loss or gradient that is not finite, a spike), after which the run ends and names their samples",
+       "in a row (a loss or gradient that is not finite, a spike, no answer to learn), after which the run ends and "
+       "names their samples",
        [](C& c) -> Field { return &c.train.most_skipped; }, from_one},
       {"train.time_limit_minutes", "MINUTES", "after which the run saves and ends; 0: no limit",
        [](C& c) -> Field { return &c.train.time_limit_minutes; }, from_zero},

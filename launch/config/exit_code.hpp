@@ -12,9 +12,10 @@ namespace exit_code {
 inline constexpr int done = 0;
 inline constexpr int error = 1;  // it was said; all ranks ended at once
 inline constexpr int usage = 2;  // asked in a way that skymm does not understand: again would be no better
-inline constexpr int hang = watchdog_exit_code;
-inline constexpr int saved = 75;         // EX_TEMPFAIL of sysexits.h
-inline constexpr int interrupted = 130;  // as shells report SIGINT
+inline constexpr int hang = watchdog_exit_code;  // or asked to stop, it could not save: again, but not for ever
+inline constexpr int unsaved = 74;               // EX_IOERR of sysexits.h: done, without its last checkpoint
+inline constexpr int saved = 75;                 // EX_TEMPFAIL of sysexits.h
+inline constexpr int interrupted = 130;          // as shells report SIGINT
 }  // namespace exit_code
 
 struct ExitCode {

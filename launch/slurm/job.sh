@@ -3,8 +3,10 @@
 #
 #   0             the run is done
 #   75            it saved: the job is put back into the queue (not where REQUEUE=no: launch/slurm/chain), to go on
-#   70, a signal  a rank hung or died: put back, MOST_RESTARTS times at most, to go on from the newest checkpoint
-#   other         the job fails with this code: starting again would not help
+#   70, a signal  a rank hung or died, or the run could not save when asked to stop: put back, MOST_RESTARTS times at
+#                 most, to go on from the newest checkpoint
+#   other         the job fails with this code: starting again would not help. 74: the run is done, but its last
+#                 checkpoint could not be written
 #
 # Slurm itself puts a job back that it preempts, or of which a node is lost. `scancel JOB` ends it for good: under srun the
 # ranks still save, in Slurm's KillWait. To have it saved under mpirun too:

@@ -175,7 +175,7 @@ std::vector<WeightOrigin> Checkpointer::hash_origins(std::vector<WeightOrigin> o
   return origins;
 }
 
-std::string Checkpointer::write(const CheckpointInfo& info) const {
+std::string Checkpointer::write(const CheckpointInfo& info) {
   try {
     std::error_code ignored;  // opening the file says it better
     std::filesystem::create_directories(folder_, ignored);
@@ -189,6 +189,7 @@ std::string Checkpointer::write(const CheckpointInfo& info) const {
       }
     }
     part.close();
+    writing_ = seconds_since(began_);
     return "";
   } catch (const Error& error) {
     return error.message();
@@ -216,8 +217,11 @@ void Checkpointer::conclude(int failed) {
   staging_ = Tensor();
   if (!failure_->empty())
     log::error("this rank's part of the checkpoint after step {} is not written: {}", step_, *failure_);
+  const Tensor seconds = Tensor::empty({world_.size()}, DType::f64);
+  world_.all_gather(Tensor::full({1}, DType::f64, writing_), seconds);
   if (world_.rank() != 0) return;
   if (failed == 0) {
+    writing_ = std::ranges::max(seconds.to_vector<double>());
     committed_ = std::async(std::launch::async, [this] { return commit(); });
     return;
   }
@@ -228,9 +232,11 @@ void Checkpointer::conclude(int failed) {
       step_, failed, world_.size(), folder_);
 }
 
-std::string Checkpointer::commit() const {
+std::string Checkpointer::commit() {
+  const auto start = Clock::now();
   try {
     commit_checkpoint(checkpoint_path(folder_, step_));
+    committing_ = seconds_since(start);
     std::set<std::string> damaged = damaged_;
     damaged.erase(checkpoint_path(folder_, step_));
     remove_old_checkpoints(folder_, step_, keep_, damaged);
@@ -245,6 +251,7 @@ void Checkpointer::say_committed() {
   saved_ = failure.empty();
   damaged_.erase(checkpoint_path(folder_, step_));
   if (saved_) {
+    longest_ = std::max(longest_, writing_ + committing_);
     log::info("step {:>6}  checkpoint is on disk after {:.2f} s; training stood still for {:.1f} ms of them", step_,
               seconds_since(began_), 1e3 * stopped_);
   } else {
@@ -268,6 +275,18 @@ bool Checkpointer::finish() {
   const Tensor saved = Tensor::full({1}, DType::f32, saved_ ? 1 : 0);
   world_.broadcast(saved, 0);
   return saved.item() != 0;
+}
+
+double Checkpointer::seconds_to_save() const { return (under_way_ || committed_.valid() ? 2 : 1) * longest_; }
+
+std::int64_t Checkpointer::newest() {
+  std::int64_t step = -1;
+  for (const CheckpointEntry& entry : checkpoints_in(folder_)) {
+    if (!damaged_.contains(entry.path)) step = std::max(step, entry.step);
+  }
+  const Tensor told = Tensor::from(std::vector<std::int64_t>{step}, {1});  // what rank 0 sees
+  world_.broadcast(told, 0);
+  return told.to_vector<std::int64_t>()[0];
 }
 
 }  // namespace skymm

@@ -38,8 +38,14 @@ class Checkpointer {
   void begin(const CheckpointInfo& info);
   // Once a step, at its end.
   void poll();
-  // Waits for what is under way. True on every rank if the last checkpoint that was begun is on disk under its name.
+  // Waits for what is under way. True on every rank if the last checkpoint that was begun, if any, is on disk under its
+  // name.
   bool finish();
+  // The step of the newest that is on disk under its name and not known to be damaged, on every rank; -1: none.
+  std::int64_t newest();
+  // Seconds until one that begins now is on disk, as long as the longest took so far (0 before the first), and what is
+  // still under way before it likewise. On rank 0.
+  double seconds_to_save() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -56,8 +62,8 @@ class Checkpointer {
   void check_shared() const;
   void copy();
   std::vector<WeightOrigin> hash_origins(std::vector<WeightOrigin> origins) const;  // in the background
-  std::string write(const CheckpointInfo& info) const;  // likewise; the reason of a failure, or nothing
-  std::string commit() const;                           // likewise
+  std::string write(const CheckpointInfo& info);  // likewise; the reason of a failure, or nothing
+  std::string commit();                           // likewise
   void conclude(int failed);
   void say_committed();
   void wait();
@@ -73,12 +79,14 @@ class Checkpointer {
 
   std::int64_t step_ = 0;  // of the last that was begun
   bool under_way_ = false;
-  bool saved_ = false;  // the last that was begun, on rank 0
+  bool saved_ = true;  // the last that was begun, on rank 0
   Tensor staging_;
   std::vector<WeightOrigin> origins_;   // with their hashes, once they are known
   std::optional<std::string> failure_;  // of this rank's part, once that has ended
   Clock::time_point began_;
-  double stopped_ = 0;  // seconds that training stood still
+  double stopped_ = 0;                   // seconds that training stood still
+  double writing_ = 0, committing_ = 0;  // seconds of the last: the slowest rank's, rank 0's; set by their threads
+  double longest_ = 0;                   // seconds that one took, both together, on rank 0
   std::atomic<bool> give_up_{false};
   std::future<std::vector<WeightOrigin>> hashed_;  // the last three: their threads end before the rest goes
   std::future<std::string> written_, committed_;

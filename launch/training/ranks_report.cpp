@@ -3,12 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <vector>
 
 #include "core/device.hpp"
+#include "core/error.hpp"
+#include "core/log.hpp"
 #include "core/memory.hpp"
 #include "core/trace.hpp"
 #include "io/file.hpp"
+#include "parallel/status_board.hpp"
 
 namespace skymm {
 
@@ -45,10 +54,61 @@ std::string memory_table(Communicator& world, const SharedWeights& shared, Devic
   return table;
 }
 
+std::string clock_differences(Communicator& world, const HostClock& clock) {
+  const Tensor all = Tensor::empty({world.size()}, DType::i64);
+  world.all_gather(Tensor::from(std::vector<std::int64_t>{clock_offset(world, clock)}, {1}), all);
+  const std::vector<std::int64_t> ahead = all.to_vector<std::int64_t>();
+  const StatusBoard* board = status_board();
+  std::set<std::string> told;
+  std::string text;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const double seconds = 1e-9 * static_cast<double>(ahead[static_cast<std::size_t>(rank)]);
+    const std::string host = board != nullptr ? board->host_of(rank) : "a host";
+    if (std::abs(seconds) < 1 || !told.insert(host).second) continue;
+    text += fmt::format("{}{} (rank {}) by {:.1f} s", text.empty() ? "" : ", ", host, rank, seconds);
+  }
+  return text;
+}
+
+namespace {
+
+// What is written after a failure goes nowhere, and is said in the end.
+class TraceFile {
+ public:
+  explicit TraceFile(const std::string& path) : path_(path) {
+    attempt([&] { file_.emplace(path); });
+  }
+  void write(std::string_view text) {
+    attempt([&] { file_->write(text); });
+  }
+  void commit() {
+    attempt([&] { file_->commit(); });
+    if (!failure_.empty()) log::warn("{} is not written: {}", path_, failure_);
+  }
+
+ private:
+  void attempt(const std::function<void()>& work) {
+    if (!failure_.empty()) return;
+    try {
+      work();
+    } catch (const Error& error) {
+      failure_ = error.message();
+    }
+  }
+
+  std::string path_, failure_;
+  std::optional<AtomicFile> file_;
+};
+
+}  // namespace
+
 void write_trace(Communicator& world, const std::string& path) {
+  constexpr std::int64_t none = std::numeric_limits<std::int64_t>::max();
+  const std::int64_t ahead = clock_offset(world), began = trace_start();
   const Tensor starts = Tensor::empty({world.size()}, DType::i64);
-  world.all_gather(Tensor::from(std::vector<std::int64_t>{trace_start()}, {1}), starts);
-  const std::string mine = trace_events(std::ranges::min(starts.to_vector<std::int64_t>()));
+  world.all_gather(Tensor::from(std::vector<std::int64_t>{began == none ? none : began - ahead}, {1}), starts);
+  const std::int64_t first = std::ranges::min(starts.to_vector<std::int64_t>());
+  const std::string mine = began == none ? "" : trace_events(first + ahead);
   const Tensor bytes = Tensor::from(std::vector<std::int64_t>{static_cast<std::int64_t>(mine.size())}, {1});
   if (world.rank() != 0) {
     world.send(bytes, 0);
@@ -58,7 +118,7 @@ void write_trace(Communicator& world, const std::string& path) {
           0);
     return;
   }
-  AtomicFile file(path);
+  TraceFile file(path);
   file.write("[\n");
   for (int rank = 0; rank < world.size(); ++rank) {
     file.write(fmt::format(R"({}{{"name":"process_name","ph":"M","pid":{},"args":{{"name":"rank {}"}}}})",
@@ -74,7 +134,7 @@ void write_trace(Communicator& world, const std::string& path) {
     const Tensor events = Tensor::empty({count}, DType::u8);
     world.recv(events, rank);
     const std::vector<std::uint8_t> text = events.to_vector<std::uint8_t>();
-    file.write(text.data(), text.size());
+    file.write(std::string_view(reinterpret_cast<const char*>(text.data()), text.size()));
   }
   file.write("\n]\n");
   file.commit();

@@ -128,7 +128,7 @@ StepData StepLoader::next() {
       if (config_.data.features) features.swap(batch.pixels);
       data.batches.push_back(to_batch(batch, image_size, model_.dtype(), config_.run.seed, loaded.step, training_));
       data.batches.back().features = to_features(features, model_);
-      data.samples.push_back({batch.ids, batch.counts.label_tokens});
+      data.samples.push_back({batch.ids, batch.holes, batch.counts.label_tokens});
     }
     data.counts = loaded.counts;
     data.bad_samples = loader_->totals().bad();

@@ -14,7 +14,7 @@ namespace skymm {
 
 // What a micro-batch is made of.
 struct BatchSamples {
-  std::vector<std::string> ids;
+  std::vector<std::string> ids, holes;  // holes: of those that are left out
   std::int64_t label_tokens = 0;
 };
 

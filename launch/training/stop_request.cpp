@@ -122,6 +122,6 @@ bool StopRequest::asked() {
   return !reason_.empty();
 }
 
-StopRequest::Seconds StopRequest::margin() const { return fixed_margin_.value_or(spare_ + 2 * longest_); }
+StopRequest::Seconds StopRequest::margin() const { return fixed_margin_.value_or(spare_ + 2 * longest_ + saving_); }
 
 }  // namespace skymm

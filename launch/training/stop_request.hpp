@@ -31,9 +31,12 @@ class StopRequest {
   StopRequest(const std::string& how, std::optional<SystemTime> end);
 
   // Whether this rank is asked to stop; stays true. Called at each step boundary: `auto` keeps twice the longest time
-  // between two calls, so that a step and a save fit in, and a minute; of a short job a tenth, or it would never begin.
-  // Throws Error where the first call, before any step, finds the job within the minutes that were asked for.
+  // between two calls, so that a step fits in, what saving takes, and a minute; of a short job a tenth, or it would
+  // never begin. Throws Error where the first call, before any step, finds the job within the minutes that were asked
+  // for.
   bool asked();
+  // What `auto` keeps for saving from now on, as far as it is known: seconds until a checkpoint is on disk.
+  void saving_takes(double seconds) { saving_ = Seconds(seconds); }
   // Of this rank, for people: "SIGUSR1"; empty where it was not asked.
   const std::string& reason() const { return reason_; }
 
@@ -46,6 +49,7 @@ class StopRequest {
   Seconds spare_{60};  // of `auto`
   std::chrono::steady_clock::time_point last_call_;
   Seconds longest_{0};  // between two calls
+  Seconds saving_{0};
   bool called_ = false;
   std::string reason_;
 };

@@ -26,12 +26,15 @@ std::vector<double> share_losses(Communicator& pipeline, const std::vector<doubl
 }
 
 // What is not finite becomes null, which JSON has in its place.
-json described(const std::vector<BatchSamples>& samples, const std::vector<double>& losses) {
+json described(const std::vector<BatchSamples>& samples, const std::vector<double>& losses, bool without_answers) {
   json batches = json::array();
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    if (samples[i].label_tokens == 0) continue;
+    if (samples[i].label_tokens == 0 && !without_answers) continue;
     const double mean = losses[i] / static_cast<double>(samples[i].label_tokens);
-    batches.push_back({{"loss", std::isfinite(mean) ? json(mean) : json()}, {"samples", samples[i].ids}});
+    std::vector<std::string> ids = samples[i].ids;
+    if (without_answers) ids.insert(ids.end(), samples[i].holes.begin(), samples[i].holes.end());
+    if (ids.empty()) continue;
+    batches.push_back({{"loss", std::isfinite(mean) ? json(mean) : json()}, {"samples", ids}});
   }
   return batches;
 }
@@ -59,7 +62,8 @@ std::string record_skipped_step(const Grid& grid, const std::string& run_dir, co
                                 const std::vector<BatchSamples>& samples, const std::vector<double>& losses) {
   const std::vector<double> shared = share_losses(grid.pipeline(), losses);
   std::vector<json> batches;
-  for (const std::string& text : gather_text(grid.world(), dumped(described(samples, shared)))) {
+  const std::string mine = dumped(described(samples, shared, skipped.without_answers));
+  for (const std::string& text : gather_text(grid.world(), mine)) {
     for (const json& batch : json::parse(text)) batches.push_back(batch);
   }
   std::ranges::stable_sort(batches, std::greater<>(), badness);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -49,7 +50,10 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
                          pieces_of_stage(layout_.pieces, layout_.grid.pipeline, grid_.place().stage), grid_.pipeline(),
                          grid_.data())),
       guard_({config_.train.spike_zscore, config_.train.most_skipped}),
-      stragglers_(grid_),
+      stragglers_(grid_,
+                  [this](const StepCounts& counts) {
+                    return stage_work(config_, assembly_.model->config(), layout_.pieces, counts);
+                  }),
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
   say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
@@ -124,6 +128,7 @@ RunEnd Trainer::run() {
     if (number == first_step_)
       log::info("the first step is done {:.1f} s after the start", seconds_since_process_start());
     checkpointer_->poll();
+    stop_request_.saving_takes(checkpointer_->seconds_to_save());
     const std::int64_t done = number + 1;
     out_of_time =
         config_.train.time_limit_minutes > 0 && rank_0_says(since(start) > 60 * config_.train.time_limit_minutes);
@@ -135,27 +140,54 @@ RunEnd Trainer::run() {
     if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
       log_->mixture(done, *loader_->mixture(), place(done));
     }
-    if (last || stopping_ || done % config_.train.checkpoint_every == 0) checkpointer_->begin(checkpoint_info(done));
-    if (stopping_ && !last) {
-      check(checkpointer_->finish(), "asked to stop after step {}, but the checkpoint could not be written", done);
-      say_stop(done);
-      return RunEnd::stopped;
+    if (last || stopping_ || done % config_.train.checkpoint_every == 0) {
+      checkpointer_->begin(checkpoint_info(done));
+      const bool goes_on = !last && !stopping_;
+      if (config_.run.trace && goes_on) write_trace(world_, config_.run.dir + "/trace.json");  // what a crash leaves
     }
+    if (stopping_ && !last) return stop(done);
     if (out_of_time) {
       log::info("the time limit of {} minutes is reached after step {}", config_.train.time_limit_minutes, done);
       break;
     }
   }
+  return end();
+}
+
+// The checkpoint after step `done` has begun.
+RunEnd Trainer::stop(std::int64_t done) {
+  if (checkpointer_->finish()) {
+    say_stop(done);
+    return RunEnd::stopped;
+  }
+  const std::int64_t before = checkpointer_->newest();
+  check(before >= 0,
+        "asked to stop after step {}, but its checkpoint could not be written, and there is none before it: make room "
+        "on the disk of {} before it is started again",
+        done, config_.run.dir);
+  if (world_.rank() == 0) {
+    log::error(
+        "asked to stop after step {}, whose checkpoint could not be written: the same command goes on after "
+        "step {}",
+        done, before);
+  }
+  return RunEnd::stopped_unsaved;
+}
+
+RunEnd Trainer::end() {
   const bool saved = checkpointer_->finish();
   export_trained();
-  check(saved || !out_of_time,
-        "the time limit is reached, but the last checkpoint could not be written: {} has the "
-        "weights, and training goes on from an earlier step",
-        config_.run.dir + "/trained.safetensors");
+  const std::int64_t before = saved ? -1 : checkpointer_->newest();
+  if (!saved && world_.rank() == 0) {
+    log::error(
+        "the run is at its end, but THE LAST CHECKPOINT IS NOT WRITTEN: {}/trained.safetensors has the weights; "
+        "AdamW's moments are lost. To have them, make room and give the same command, which goes on {}",
+        config_.run.dir, before < 0 ? "from the start" : fmt::format("after step {}", before));
+  }
   Device& device = assembly_.model->device();
   log::info("the most memory that a rank used, MiB\n{}", memory_table(world_, assembly_.shared, device));
   if (&device != &cpu()) log::info("and of the host, MiB\n{}", memory_table(world_));
-  return RunEnd::done;
+  return saved ? RunEnd::done : RunEnd::done_unsaved;
 }
 
 void Trainer::say_stop(std::int64_t done) const {
@@ -188,11 +220,9 @@ StepMetrics Trainer::step(std::int64_t number) {
   mine[waits + static_cast<std::size_t>(world_.rank())] = data.waited_seconds;
   const std::vector<double> total = sum_over(world_, mine);
   stopping_ = stopping_ || total[8] > 0;
-  check(total[1] > 0, "step {}: no sample of the global batch has an answer to learn; see the reasons logged above",
-        number + 1);
   StepMetrics metrics;
   metrics.step = number + 1;
-  metrics.loss = total[0] / total[1];
+  metrics.loss = total[0] / total[1];  // not a number where there is no answer to learn
   metrics.learning_rate = learning_rate(config_, number);
   update(metrics, total[1], data);
   blocked_in_update_ = blocked_seconds() - blocked;
@@ -206,13 +236,21 @@ StepMetrics Trainer::step(std::int64_t number) {
   std::copy_n(total.begin() + 12, 3, metrics.polarities.begin());
   metrics.data_wait_seconds = *std::max_element(total.begin() + static_cast<std::ptrdiff_t>(waits), total.end());
   metrics.seconds = since(start);
-  stragglers_.add(metrics.seconds - (blocked_seconds() - blocked_before));
+  const double samples = std::accumulate(metrics.languages.begin(), metrics.languages.end(), 0.0);
+  const auto images = static_cast<std::int64_t>(metrics.images);
+  stragglers_.add(metrics.seconds - (blocked_seconds() - blocked_before),
+                  {.tokens = static_cast<std::int64_t>(metrics.tokens),
+                   .labels = static_cast<std::int64_t>(total[1]),
+                   .images = config_.data.features ? 0 : images,
+                   .resampled = images,
+                   .mean_length = metrics.tokens / std::max(1.0, samples)});
   return metrics;
 }
 
 // Changes the weights, or lets the step pass without: all ranks the same, by what they all know.
 void Trainer::update(StepMetrics& metrics, double label_tokens, const StepData& data) {
-  std::string objection = guard_.objection(metrics.loss);
+  const bool without_answers = label_tokens == 0;  // of all ranks
+  std::string objection = without_answers ? "no sample of it has an answer to learn" : guard_.objection(metrics.loss);
   if (objection.empty()) {
     const StepReport report = optimizer_->step(static_cast<float>(metrics.learning_rate), label_tokens);
     metrics.gradient_norm = report.gradient_norm;
@@ -222,9 +260,9 @@ void Trainer::update(StepMetrics& metrics, double label_tokens, const StepData& 
     optimizer_->skip_step();
   }
   metrics.skipped = true;
-  const std::string suspects =
-      record_skipped_step(grid_, config_.run.dir, {metrics.step, objection, metrics.loss, metrics.gradient_norm},
-                          data.samples, executor_->losses());
+  const std::string suspects = record_skipped_step(
+      grid_, config_.run.dir, {metrics.step, objection, metrics.loss, metrics.gradient_norm, without_answers},
+      data.samples, executor_->losses());
   if (world_.rank() == 0) log::warn("step {} is skipped: {}; samples: {}", metrics.step, objection, suspects);
   check(!guard_.skipped(),
         "{} steps in a row were skipped; the last, {}: {}. Samples: {}. All are in {}/skipped_steps.jsonl; lower the "

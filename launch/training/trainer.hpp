@@ -29,10 +29,12 @@ class Optimizer;
 struct StepData;
 class StepLoader;
 
-enum class RunEnd {
+enum class RunEnd : std::uint8_t {
   done,
-  stopped
-};  // stopped: asked to (launch/training/stop_request.hpp), it saved; another run goes on
+  done_unsaved,     // the weights are there, but the last checkpoint could not be written
+  stopped,          // asked to (launch/training/stop_request.hpp), it saved; another run goes on
+  stopped_unsaved,  // asked to, it could not save; another run goes on from an earlier checkpoint
+};
 
 class Trainer {
  public:
@@ -40,11 +42,14 @@ class Trainer {
   ~Trainer();
 
   // Trains to the last step or the time limit, from the newest checkpoint where config.run.resume says so. Leaves
-  // checkpoints, trained.safetensors and metrics in the run directory. Asked to stop, it leaves a checkpoint.
+  // checkpoints, trained.safetensors and metrics in the run directory. Asked to stop, it leaves a checkpoint. Throws
+  // Error where it was asked to, and there is no checkpoint at all to go on from.
   RunEnd run();
 
  private:
   void say_layout() const;
+  RunEnd stop(std::int64_t done);
+  RunEnd end();
   void say_stop(std::int64_t done) const;
   StepMetrics step(std::int64_t number);
   void update(StepMetrics& metrics, double label_tokens, const StepData& data);

@@ -1,7 +1,4 @@
 // Ranks save together in the background and agree on whether it went well; and they resume together, or not at all.
-#include <signal.h>
-#include <sys/resource.h>
-
 #include <filesystem>
 #include <fstream>
 
@@ -11,6 +8,7 @@
 #include "launch/training/resume.hpp"
 #include "parallel/gather_text.hpp"
 #include "parallel/zero/states.hpp"
+#include "support/file_size_limit.hpp"
 #include "support/mpi_main.hpp"
 #include "support/scattered_weights.hpp"
 #include "support/shared_folder.hpp"
@@ -145,6 +143,22 @@ TEST_F(Checkpointing, StagingMemoryIsSharedOutBookedAndGivenBack) {
   EXPECT_LT(after.peak, static_cast<std::size_t>(12 * elements));
 }
 
+TEST_F(Checkpointing, ItKnowsHowLongSavingTakes) {
+  Training training(1);
+  Checkpointer checkpointer(folder(), {1}, training.optimizer, info_of(0));
+  EXPECT_EQ(checkpointer.seconds_to_save(), 0);
+  checkpointer.begin(info_of(1));
+  EXPECT_EQ(checkpointer.seconds_to_save(), 0);
+  ASSERT_TRUE(checkpointer.finish());
+  const double one = checkpointer.seconds_to_save();
+  checkpointer.begin(info_of(2));
+  if (ranks().rank() == 0) {
+    EXPECT_GT(one, 0);
+    EXPECT_EQ(checkpointer.seconds_to_save(), 2 * one);  // until this one is on disk, and then another
+  }
+  ASSERT_TRUE(checkpointer.finish());
+}
+
 TEST_F(Checkpointing, TheNextWaitsAndOldOnesGo) {
   Training training(1);
   Checkpointer checkpointer(folder(), {2, 2}, training.optimizer, info_of(0));
@@ -158,36 +172,23 @@ TEST_F(Checkpointing, TheNextWaitsAndOldOnesGo) {
   EXPECT_EQ(steps, (std::vector<std::int64_t>{5, 4, 2}));
 }
 
-// Files of this rank may not grow beyond a byte while this lives, as on a disk that is full.
-class FileSizeLimit {
- public:
-  FileSizeLimit() {
-    signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit now{.rlim_cur = 1, .rlim_max = before_.rlim_max};
-    setrlimit(RLIMIT_FSIZE, &now);
-  }
-  ~FileSizeLimit() { setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
-};
-
 TEST_F(Checkpointing, WhereOneRankCannotWriteAllGiveUpAndTheOneBeforeStays) {
   for (const int unlucky : {0, ranks().size() - 1}) {
     SCOPED_TRACE(unlucky);
     Training training(1);
     Checkpointer checkpointer(folder(), {1}, training.optimizer, info_of(0));
+    EXPECT_EQ(checkpointer.newest(), unlucky == 0 ? -1 : 3);
     checkpointer.begin(info_of(1));
     ASSERT_TRUE(checkpointer.finish());
     {
-      std::optional<FileSizeLimit> limit;
+      std::optional<testing::FileSizeLimit> limit;
       if (ranks().rank() == unlucky) limit.emplace();
       checkpointer.begin(info_of(2));
       EXPECT_FALSE(checkpointer.finish());
     }
     ranks().barrier();
     CheckpointFile(path(1)).verify();
+    EXPECT_EQ(checkpointer.newest(), unlucky == 0 ? 1 : 3);
     EXPECT_FALSE(fs::exists(path(2)));
     EXPECT_FALSE(fs::exists(path(2) + ".tmp"));
     ranks().barrier();

@@ -1,5 +1,7 @@
 #include "launch/assembly/layout.hpp"
 
+#include <algorithm>
+
 #include "launch/assembly/assembly.hpp"
 #include "support/text.hpp"
 
@@ -56,6 +58,18 @@ TEST(Layout, AStageThatComputesMoreAgainGetsFewerLayers) {
   EXPECT_LT(layout_of(config, 2).pieces[0].end, alike);
   config.model.recompute = {"none", "full"};
   EXPECT_GT(layout_of(config, 2).pieces[0].end, alike);
+}
+
+TEST(Layout, StagesShareOutTheWorkOfAStep) {
+  const StepCounts counts{.tokens = 300, .labels = 100, .images = 3, .resampled = 3, .mean_length = 100};
+  const auto work = [&](int stages) {
+    const TrainConfig config = on_pipeline(stages);
+    return stage_work(config, model_config(config, 512), layout_of(config, stages).pieces, counts);
+  };
+  const std::vector<double> alone = work(1), shared = work(3);
+  ASSERT_EQ(shared.size(), 3U);
+  EXPECT_GT(std::ranges::min(shared), 0);
+  EXPECT_NEAR(shared[0] + shared[1] + shared[2], alone[0], 1e-9 * alone[0]);
 }
 
 TEST(Layout, CutsByHandAreKept) {

@@ -75,6 +75,18 @@ TEST(StopRequest, AutoKeepsRoomForTheLongestStep) {
   EXPECT_THAT(request.reason(), ::testing::HasSubstr("the job ends in 1 s"));
 }
 
+TEST(StopRequest, AutoKeepsRoomForASave) {
+  StopRequest request("auto", in(seconds(1000))), minutes_alone("1", in(seconds(1000)));
+  for (StopRequest* each : {&request, &minutes_alone}) {
+    EXPECT_FALSE(each->asked());
+    each->saving_takes(500);
+    EXPECT_FALSE(each->asked());
+    each->saving_takes(990);
+  }
+  EXPECT_TRUE(request.asked());
+  EXPECT_FALSE(minutes_alone.asked());
+}
+
 TEST(StopRequest, MinutesCountFromTheFirstStepOn) {
   StopRequest request("0.01", std::chrono::system_clock::now() + std::chrono::milliseconds(1200));  // 0.6 s
   EXPECT_FALSE(request.asked());

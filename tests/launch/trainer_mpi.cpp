@@ -6,9 +6,11 @@
 #include <set>
 #include <thread>
 
+#include "core/log.hpp"
 #include "core/trace.hpp"
 #include "io/checkpoint_folder.hpp"
 #include "launch/training/ranks_report.hpp"
+#include "launch/training/stragglers.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
 #include "support/support.hpp"
@@ -94,6 +96,33 @@ TEST(TrainerOnRanks, ASignalToOneStopsAllAtTheSameStep) {
   }
 }
 
+// Also where another rank than the first knows the samples, and where gradients are summed as they come.
+TEST(TrainerOnRanks, AStepWithoutAnAnswerIsSkippedByAll) {
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
+  if (ranks().rank() == 0) {
+    TrainConfig config = testing::tiny_training(dir);
+    std::string ids;
+    for (int i = 0; i < 24; ++i) ids += std::to_string(i) + "\n";
+    write_file(dir + "/quarantine.txt", ids);
+    config.data.quarantine = dir + "/quarantine.txt";
+    config.train.most_skipped = 2;
+    write_file(dir + "/config.ini", to_ini(config));
+  }
+  ranks().barrier();
+  for (const int pipeline : {1, ranks().size()}) {
+    TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+    config.run.dir = fmt::format("{}/{}", dir, pipeline);
+    config.parallel.pipeline = pipeline;
+    config.parallel.zero = 2;
+    EXPECT_THAT(
+        testing::error_of([&] { Trainer(config, ranks()).run(); }),
+        ::testing::AllOf(::testing::HasSubstr("2 steps in a row"), ::testing::HasSubstr("has an answer to learn"),
+                         ::testing::ContainsRegex("Samples: [0-9]+,")));
+    ranks().barrier();
+  }
+}
+
 TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {
   const testing::SharedFolder folder;
   const std::string& dir = folder.path();
@@ -164,6 +193,7 @@ TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
   ranks().barrier();
   enable_trace();
   Trainer(*parse_config({"--config", dir + "/train.ini"}), ranks()).run();
+  write_trace(ranks(), dir + "/there is no such folder/trace.json");  // a warning
   write_trace(ranks(), dir + "/trace.json");
   if (ranks().rank() == 0) {
     const nlohmann::json events = nlohmann::json::parse(read_file(dir + "/trace.json"));
@@ -174,6 +204,40 @@ TEST(TrainerOnRanks, TracesOfAllRanksAreJoined) {
       EXPECT_EQ(static_cast<int>(processes[name].size()), ranks().size()) << name;
     }
   }
+}
+
+// The last stage takes ten times as long as the others for as much work, and later no more.
+TEST(TrainerOnRanks, ASlowStageOfAPipelineIsNamedOnce) {
+  const int last = ranks().size() - 1;
+  Grid grid(ranks(), {1, ranks().size()}, GridOrder::pipeline_inside);
+  StragglerWatch watch(grid, [](const StepCounts& counts) {
+    EXPECT_EQ(counts.tokens, 300);
+    EXPECT_DOUBLE_EQ(counts.mean_length, (100 * 10.0 + 200 * 20.0) / 300);
+    return std::vector<double>(static_cast<std::size_t>(ranks().size()), 5.0);
+  });
+  set_log_level(LogLevel::info);
+  std::vector<int> told;
+  for (const double seconds : {10, 10, 1, 10}) {
+    watch.add(ranks().rank() == last ? seconds : 1, {.tokens = 100, .mean_length = 10});
+    watch.add(ranks().rank() == last ? seconds : 1, {.tokens = 200, .mean_length = 20});
+    ::testing::internal::CaptureStderr();
+    watch.report();
+    const std::string log = ::testing::internal::GetCapturedStderr();
+    told.push_back(log.find(fmt::format("straggler: rank {} ", last)) != std::string::npos);
+  }
+  if (ranks().rank() == 0) {
+    EXPECT_EQ(told, (std::vector<int>{1, 0, 0, 1}));
+  }
+}
+
+// Each rank's clock is a thousand seconds ahead of that of the rank before.
+TEST(TrainerOnRanks, ClocksThatDifferAreNamed) {
+  constexpr std::int64_t thousand_seconds = 1'000'000'000'000;
+  const auto clock = [] { return system_nanoseconds() + ranks().rank() * thousand_seconds; };
+  const auto offset = static_cast<double>(clock_offset(ranks(), clock));
+  EXPECT_NEAR(offset, static_cast<double>(ranks().rank()) * thousand_seconds, 0.1 * thousand_seconds);
+  EXPECT_THAT(clock_differences(ranks(), clock), ::testing::ContainsRegex("\\(rank 1\\) by [0-9.]+ s"));
+  EXPECT_EQ(clock_offset(ranks()), 0);  // one host has one clock
 }
 
 TEST(TrainerOnRanks, TheMemoryTableNamesTheRankThatUsedMost) {

@@ -6,12 +6,15 @@
 #include <csignal>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <thread>
 
 #include "core/error.hpp"
+#include "core/trace.hpp"
 #include "io/checkpoint_folder.hpp"
 #include "launch/training/run_start.hpp"
 #include "parallel/communicator.hpp"
+#include "support/file_size_limit.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
 
@@ -32,20 +35,28 @@ class TrainerTest : public ::testing::Test {
 
   void train(const TrainConfig& c) { Trainer(c, one).run(); }
 
-  // With `config`; a signal comes once metrics.jsonl has so many lines.
-  RunEnd train_until_signal(std::int64_t lines) {
+  // With `config`; a signal comes once metrics.jsonl has so many lines, and no file grows any more from then on if
+  // `disk_full`.
+  RunEnd train_until_signal(std::int64_t lines, bool disk_full = false) {
     const StopSignals signals;
+    std::optional<testing::FileSizeLimit> limit;
     std::thread sender([&] {
       const auto logged = [&] {
         std::ifstream file(config.run.dir + "/metrics.jsonl");
         return std::count(std::istreambuf_iterator<char>(file), {}, '\n');
       };
       while (logged() < lines) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (disk_full) limit.emplace();
       ::kill(::getpid(), SIGUSR1);
     });
-    const RunEnd end = Trainer(config, one).run();
-    sender.join();
-    return end;
+    try {
+      const RunEnd end = Trainer(config, one).run();
+      sender.join();
+      return end;
+    } catch (...) {
+      sender.join();
+      throw;
+    }
   }
 
   static std::string error_of(const std::function<void()>& f) {
@@ -101,6 +112,39 @@ TEST_F(TrainerTest, AskedToStopItDoesNotEndItsValidation) {
   EXPECT_EQ(losses_of(config.run.dir).size(), 1U);
   EXPECT_THAT(read_file(config.run.dir + "/metrics.jsonl"), ::testing::Not(HasSubstr("validation")));
   EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step, 1);
+}
+
+TEST_F(TrainerTest, AskedToStopOnAFullDiskItSaysWhetherAnEarlierCheckpointIsThere) {
+  config.train.checkpoint_every = 100000;
+  config.train.steps = 4;
+  train(config);
+  config.train.steps = 100000;
+  EXPECT_EQ(train_until_signal(6, true), RunEnd::stopped_unsaved);
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step, 4);
+  config.run.dir = dir + "/another";
+  EXPECT_THAT(error_of([&] { train_until_signal(2, true); }), HasSubstr("there is none before it"));
+}
+
+TEST_F(TrainerTest, WithoutItsLastCheckpointItIsDoneButSaysSo) {
+  config.train.checkpoint_every = 4;
+  const std::string in_the_way = checkpoint_path(checkpoint_folder(config.run.dir), 6) + ".tmp";
+  std::filesystem::create_directories(in_the_way + "/not empty");
+  EXPECT_EQ(Trainer(config, one).run(), RunEnd::done_unsaved);
+  const std::string trained = config.run.dir + "/trained.safetensors", whole = read_file(trained);
+  std::filesystem::remove_all(in_the_way);
+  EXPECT_EQ(Trainer(config, one).run(), RunEnd::done);
+  EXPECT_EQ(losses_of(config.run.dir).size(), 6U + 2U);
+  EXPECT_EQ(read_file(trained), whole);
+  EXPECT_EQ(newest_checkpoint(checkpoint_folder(config.run.dir))->info().step, 6);
+}
+
+TEST_F(TrainerTest, ATraceIsThereWithTheFirstCheckpoint) {
+  enable_trace();
+  config.run.trace = true;
+  config.train.checkpoint_every = 2;
+  train(config);  // the command writes it once more, at the end
+  const nlohmann::json events = nlohmann::json::parse(read_file(config.run.dir + "/trace.json"));
+  EXPECT_EQ(std::ranges::count(events, "step", [](const nlohmann::json& event) { return event.at("name"); }), 4);
 }
 
 TEST_F(TrainerTest, TextAloneTrainsADecoder) {
@@ -243,7 +287,7 @@ TEST_F(TrainerTest, ARunThatWasKilledBetweenItsLastCheckpointAndItsEndEnds) {
   train(config);
   const std::string trained = config.run.dir + "/trained.safetensors", whole = read_file(trained);
   std::filesystem::remove(trained);
-  train(config);
+  EXPECT_EQ(Trainer(config, one).run(), RunEnd::done);
   EXPECT_EQ(losses_of(config.run.dir).size(), 6U);
   EXPECT_EQ(read_file(trained), whole);
 }
@@ -265,6 +309,33 @@ TEST_F(TrainerTest, StepsThatAreNotFiniteAreSkippedAndEndTheRunWithTheirSamples)
     EXPECT_EQ(samples, 12U);
   }
   EXPECT_EQ(steps, 3);
+}
+
+// One sample a step, of which every third is left out; each is drawn once in 24 steps.
+TEST_F(TrainerTest, StepsWithoutAnAnswerAreSkippedAndNameWhatWasLeftOut) {
+  std::set<std::string> ids;
+  for (int i = 0; i < 24; i += 3) ids.insert(std::to_string(i));
+  write_file(dir + "/quarantine.txt", fmt::format("{}\n", fmt::join(ids, "\n")));
+  config.data.quarantine = dir + "/quarantine.txt";
+  config.train.global_batch = config.train.micro_batch = 1;
+  for (const std::int64_t steps : {12, 24}) {
+    config.train.steps = steps;
+    train(config);
+  }
+  std::istringstream lines(read_file(config.run.dir + "/skipped_steps.jsonl"));
+  std::set<std::string> named;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json skipped = nlohmann::json::parse(line);
+    EXPECT_THAT(skipped.at("reason").get<std::string>(), HasSubstr("has an answer to learn"));
+    for (const std::string id : skipped.at("micro_batches").at(0).at("samples")) named.insert(id);
+  }
+  EXPECT_EQ(named, ids);
+  EXPECT_EQ(newest_checkpoint(checkpoint_folder(config.run.dir))->info().step, 24);
+
+  config.run.dir = dir + "/none";
+  config.train.most_skipped = 1;
+  EXPECT_THAT(error_of([&] { train(config); }),
+              AllOf(HasSubstr("1 steps in a row were skipped"), HasSubstr("no sample of it has an answer to learn")));
 }
 
 TEST_F(TrainerTest, WhatIsInQuarantineIsNotTrainedOn) {
