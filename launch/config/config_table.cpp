@@ -344,7 +344,9 @@ const std::vector<Option>& config_options() {
        "before each collective, check that all ranks are about to do the same one; slower, for finding errors",
        [](C& c) -> Field { return &c.parallel.check_collectives; }},
       {"parallel.watchdog_seconds", "SECONDS",
-       "that a rank may wait for others before the job ends with a report of who waits where; 0: for ever",
+       "that a rank may wait while nothing moves, and nobody of its host that it waits for gets on with its work, "
+       "before the job ends with a report of who waits where; 0: for ever. A rank of another host may compute, load or "
+       "write for so long at most: how far it is cannot be seen",
        [](C& c) -> Field { return &c.parallel.watchdog_seconds; }, from_zero},
   };
   return table;

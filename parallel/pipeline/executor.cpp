@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/progress.hpp"
 #include "core/trace.hpp"
 #include "parallel/pipeline/layer_uses.hpp"
 
@@ -198,6 +199,7 @@ void Executor::Pass::send(const Message& out, Tensor tensor) {
 
 // MPI moves data only inside its calls, so that who computes for long has to make some.
 void Executor::Pass::let_messages_move() {
+  made_progress();
   if (!executor_.options_.overlap) return;
   pipeline_.poll();
   std::erase_if(sent_, [](InFlight& sent) { return sent.handle.test(); });
