@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -169,8 +170,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   const TraceSpan span("step", "train");
   const auto start = Clock::now();
   const double blocked_before = blocked_seconds();
-  const StepData data = loader_->next();
-  const double loss = executor_->run(layout_.training, data.batches);
+  StepData data = loader_->next();
+  const double loss = executor_->run(layout_.training, std::move(data.batches), data.pictures);
   const double blocked = blocked_seconds();
   std::vector<double> mine = {loss,
                               static_cast<double>(data.counts.label_tokens),
@@ -233,8 +234,8 @@ std::optional<double> Trainer::validate() {
   validation_->seek(0, 0);
   const std::int64_t steps = std::min(validation_->steps_per_pass(), config_.train.validation_steps);
   for (std::int64_t i = 0; i < steps; ++i) {
-    const StepData data = validation_->next();
-    loss += executor_->run(layout_.validation, data.batches);
+    StepData data = validation_->next();
+    loss += executor_->run(layout_.validation, std::move(data.batches), data.pictures);
     tokens += static_cast<double>(data.counts.label_tokens);
     stopping_ = stopping_ || any(stop_request_.asked());
     if (stopping_) return std::nullopt;
