@@ -174,6 +174,7 @@ int plan_recipe(const Arguments& given) {
   if (on_cpu && config.run.share_frozen == "auto") input.ranks_per_node = ranks_per_node;
   input.shard_frozen = config.parallel.shard_frozen;
   const std::string& transport = config.parallel.transport;
+  input.on_host = on_cpu;
   input.by_nccl = transport == "nccl" || (transport == "auto" && config.run.device == "cuda");
   input.order = config.parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
   input.memory = given.get("memory", parse_size, 0.0);

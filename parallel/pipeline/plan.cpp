@@ -107,9 +107,15 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
       make_schedule(plan.schedule, {.stages = stages, .micro_batches = micro_batches, .chunks = plan.chunks});
   add_zero(schedule, plan.zero_stage);
   const DType dtype = input.form.dtype;
+  const RankForm form{.dtype = dtype,
+                      .zero_stage = plan.zero_stage,
+                      .data = data,
+                      .sharing = plan.sharing,
+                      .shard_frozen = input.shard_frozen,
+                      .by_nccl = input.by_nccl,
+                      .on_host = input.on_host};
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
-    return rank_memory(costs.of(stage), pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing,
-                       input.shard_frozen, input.by_nccl);
+    return rank_memory(costs.of(stage), pieces, schedule, stage, form);
   };
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
@@ -161,8 +167,7 @@ const RankMemory& Plan::largest() const {
 }
 
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing,
-                       bool shard_frozen, bool by_nccl) {
+                       const Schedule& schedule, int stage, const RankForm& form) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
   std::int64_t tables = 0;
@@ -174,22 +179,23 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
     sum.largest_layer = std::max(sum.largest_layer, chunk.largest_layer);
     if (chunk.tied > 0 && ++tables == 2) share_table(sum, chunk);
   }
-  ZeroSizes sizes = zero_sizes(chunks, schedule, stage, data, dtype);
-  sizes.by_nccl = by_nccl;
-  const ZeroMemory zero = zero_memory({.stage = zero_stage}, sizes);
-  const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
+  ZeroSizes sizes = zero_sizes(chunks, schedule, stage, form.data, form.dtype);
+  sizes.by_nccl = form.by_nccl;
+  const ZeroMemory zero = zero_memory({.stage = form.zero_stage}, sizes);
+  const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(form.dtype)));
   ZeroMemory shards;
-  if (shard_frozen && data > 1) {
-    shards =
-        frozen_memory(static_cast<std::int64_t>(sum.frozen_layers), static_cast<std::int64_t>(sum.largest_layer), data);
+  if (form.shard_frozen && form.data > 1) {
+    shards = frozen_memory(static_cast<std::int64_t>(sum.frozen_layers), static_cast<std::int64_t>(sum.largest_layer),
+                           form.data);
     sum.weights -= sum.frozen_layers;
   }
   RankMemory memory;
-  memory.weights = (sum.weights - trained_weights) / sharing + number(zero.weights + shards.weights);
+  memory.weights = (sum.weights - trained_weights) / form.sharing + number(zero.weights + shards.weights);
   memory.gradients = number(zero.gradients);
   memory.optimizer = number(zero.optimizer);
   memory.communication = number(zero.communication + shards.communication);
   memory.activations = activation_peak(chunks, schedule, stage);
+  if (form.on_host) memory.checkpoint = number(zero_memory({.stage = 1}, sizes).optimizer);
   return memory;
 }
 
@@ -263,17 +269,18 @@ std::string recompute_table(const PlanInput& input, const Plan& plan) {
 }
 
 std::string memory_table(const PlanInput& input, const Plan& plan) {
-  std::string table = fmt::format("  {:>5} {:>9} {:>11} {:>9} {:>9} {:>13} {:>9}  {}\n", "stage", "weights",
-                                  "activations", "gradients", "optimizer", "communication", "total", "blocks");
+  std::string table =
+      fmt::format("  {:>5} {:>9} {:>11} {:>9} {:>9} {:>13} {:>10} {:>9}  {}\n", "stage", "weights", "activations",
+                  "gradients", "optimizer", "communication", "checkpoint", "total", "blocks");
   for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
     const RankMemory& m = plan.stages[stage];
     std::vector<std::string> names;
     for (const BlockRange piece : pieces_of_stage(plan.pieces, plan.grid.pipeline, static_cast<int>(stage))) {
       names.push_back(name_of(input.model, piece));
     }
-    table += fmt::format("  {:>5} {:>9.1f} {:>11.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>9.1f}  {}\n", stage,
+    table += fmt::format("  {:>5} {:>9.1f} {:>11.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>10.1f} {:>9.1f}  {}\n", stage,
                          m.weights / mib, m.activations / mib, m.gradients / mib, m.optimizer / mib,
-                         m.communication / mib, m.total() / mib, fmt::join(names, ", "));
+                         m.communication / mib, m.checkpoint / mib, m.total() / mib, fmt::join(names, ", "));
   }
   if (plan.sharing > 1) {
     table +=

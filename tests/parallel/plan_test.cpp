@@ -5,9 +5,11 @@
 #include <map>
 
 #include "core/error.hpp"
+#include "launch/training/checkpointer.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/zero/optimizer.hpp"
 #include "support/models.hpp"
+#include "support/text.hpp"
 
 namespace skymm::testing {
 namespace {
@@ -38,7 +40,8 @@ class Meter {
   }
 
  private:
-  static constexpr std::array all{Purpose::weights, Purpose::activations, Purpose::gradients, Purpose::optimizer};
+  static constexpr std::array all{Purpose::weights, Purpose::activations, Purpose::gradients, Purpose::optimizer,
+                                  Purpose::checkpoints};
   std::map<Purpose, std::size_t> before_;
 };
 
@@ -67,10 +70,15 @@ TEST_P(PlanOf, MemoryOfARankIsWhatAStepTakes) {
     graph.backward(loss, Tensor::full({1}, DType::f32, 1));
   }
   optimizer.step(1e-3F, 1);
+  const TemporaryFolder folder;
+  Checkpointer checkpointer(folder.file("checkpoints"), {1}, optimizer, {});
+  checkpointer.begin({});
+  EXPECT_TRUE(checkpointer.finish());
   const RankMemory& predicted = plans[0].largest();
   expect_within_a_tenth(weights, predicted.weights, "weights");
   expect_within_a_tenth(meter.peak(Purpose::gradients), predicted.gradients, "gradients");
   expect_within_a_tenth(meter.peak(Purpose::optimizer), predicted.optimizer, "optimizer");
+  expect_within_a_tenth(meter.peak(Purpose::checkpoints), predicted.checkpoint, "checkpoint");
   expect_within_a_tenth(meter.peak(Purpose::activations), predicted.activations, "activations");
 }
 
@@ -130,7 +138,7 @@ TEST_P(PlanOf, MemoryOfAStageIsWhatItsScheduleKeepsAlive) {
       const std::vector<BlockRange> own = pieces_of_stage(pieces, shape.stages, stage);
       config.recompute = modes[static_cast<std::size_t>(stage)];
       const auto model = random_model(config, own, DType::bf16);
-      const RankMemory predicted = rank_memory(costs.of(stage), own, schedule, stage, 0, 1, DType::bf16);
+      const RankMemory predicted = rank_memory(costs.of(stage), own, schedule, stage, {});
       const double measured = activations_of(*model, schedule, stage, batch);
       expect_within_a_tenth(measured, predicted.activations, "activations");
     }
@@ -142,7 +150,7 @@ TEST(Plan, ZeroShardsWhatTrains) {
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
   const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
   const auto memory = [&](int zero_stage) {
-    return rank_memory(costs, {all_blocks(config)}, schedule, 0, zero_stage, 4, DType::bf16);
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, {.zero_stage = zero_stage, .data = 4});
   };
   const double trained = static_cast<double>(piece_cost(costs, all_blocks(config)).trained);
   EXPECT_DOUBLE_EQ(memory(0).optimizer, 12 * trained);
@@ -152,7 +160,10 @@ TEST(Plan, ZeroShardsWhatTrains) {
   EXPECT_EQ(memory(0).weights, memory(2).weights);
   EXPECT_EQ(memory(0).communication, 0);
   EXPECT_GT(memory(2).communication, 0);
-  const RankMemory by_nccl = rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::bf16, 1, false, true);
+  for (const int zero_stage : {0, 1, 3}) EXPECT_DOUBLE_EQ(memory(zero_stage).checkpoint, 3 * trained);  // to write
+  const RankForm on_gpu{.data = 4, .on_host = false};
+  EXPECT_EQ(rank_memory(costs, {all_blocks(config)}, schedule, 0, on_gpu).checkpoint, 0);
+  const RankMemory by_nccl = rank_memory(costs, {all_blocks(config)}, schedule, 0, {.data = 4, .by_nccl = true});
   EXPECT_DOUBLE_EQ(by_nccl.communication, 4 * trained);  // less than four buckets
 }
 
@@ -161,7 +172,7 @@ TEST(Plan, RanksOfANodeShareWhatIsFrozen) {
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
   const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
   const auto memory = [&](int sharing) {
-    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::f32, sharing);
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, {.dtype = DType::f32, .data = 4, .sharing = sharing});
   };
   const BlockCost whole = piece_cost(costs, all_blocks(config));
   const double trained = 4 * static_cast<double>(whole.trained);
@@ -191,7 +202,8 @@ TEST(Plan, DataParallelRanksShareOutFrozenLayers) {
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
   const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
   const auto memory = [&](int data, bool shard, int sharing = 1) {
-    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, data, DType::bf16, sharing, shard);
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0,
+                       {.data = data, .sharing = sharing, .shard_frozen = shard});
   };
   const BlockCost whole = piece_cost(costs, all_blocks(config));
   EXPECT_GT(whole.frozen_layers, 0);
@@ -228,7 +240,7 @@ TEST(Plan, ATiedTableOnOneRankIsOneTable) {
   const BlockRange all = all_blocks(config);
   const auto weights = [&](const std::vector<BlockRange>& pieces, int chunks) {
     const Schedule list = chunks == 2 ? schedule : make_schedule(ScheduleKind::gpipe, {});
-    return rank_memory(costs, pieces, list, 0, 0, 1, DType::bf16).weights;
+    return rank_memory(costs, pieces, list, 0, {}).weights;
   };
   EXPECT_DOUBLE_EQ(weights({{0, 5}, {5, all.end}}, 2), weights({all}, 1));
 }
