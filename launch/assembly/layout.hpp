@@ -7,6 +7,7 @@
 #include "launch/config/config.hpp"
 #include "ops/models/cut.hpp"
 #include "parallel/grid.hpp"
+#include "parallel/pipeline/plan.hpp"
 #include "parallel/pipeline/schedule.hpp"
 
 namespace skymm {
@@ -23,8 +24,14 @@ struct Layout {
 // sample, and where micro-batches would have fewer samples than others, unless config.parallel.uneven lets them.
 int micro_batches_of(const TrainConfig& config, int data);
 
-// Throws Error, before anything is loaded, where the config does not fit the model or the number of ranks; it says what
-// would fit.
-Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int ranks);
+// What runs and skymm plan compute with alike. A micro-batch is taken for a picture a sample, all as long as they may be,
+// and half of the text answers, before anybody knows how long samples are. form: of the device. ranks_per_node: of
+// consecutive ranks, which share frozen weights where the config lets them.
+PlanInput plan_input(const TrainConfig& config, const MultimodalConfig& model, const ComputeForm& form, int ranks,
+                     int ranks_per_node);
+
+// Throws Error, before anything is loaded, where the config does not fit the model, the number of ranks, or
+// parallel.memory; it says what would fit.
+Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int ranks, int ranks_per_node = 1);
 
 }  // namespace skymm

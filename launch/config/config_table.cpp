@@ -308,6 +308,10 @@ const std::vector<Option>& config_options() {
        "where each piece of the model but the first begins, such as embedding,layers.12 (blocks: vision.N, resampler, "
        "embedding, layers.N, head); none: as even as their costs allow",
        [](C& c) -> Field { return &c.parallel.cuts; }},
+      {"parallel.memory", "SIZE|none",
+       "that a rank may take, such as 80G or 512M: the model is cut so that all stages fit as skymm plan --memory "
+       "computes it, or refused before anything is loaded",
+       [](C& c) -> Field { return &c.parallel.memory; }},
       {"parallel.uneven",
        "WHAT",
        "where train.global_batch is not a multiple of train.micro_batch x data-parallel ranks: refuse to train, or "

@@ -22,6 +22,7 @@
 #include "launch/training/run_start.hpp"
 #include "launch/training/step_loader.hpp"
 #include "launch/training/suspects.hpp"
+#include "parallel/job.hpp"
 #include "parallel/pipeline/executor.hpp"
 #include "parallel/pipeline/partition.hpp"
 #include "parallel/zero/states.hpp"
@@ -35,6 +36,13 @@ std::vector<double> sum_over(Communicator& world, const std::vector<double>& val
   return x.to_vector<double>();
 }
 
+// As rank 0's launcher says it: all ranks must cut the model alike.
+int ranks_of_a_node(Communicator& world) {
+  const Tensor ranks = Tensor::from(std::vector<std::int64_t>{read_job().local_ranks}, {1});
+  world.broadcast(ranks, 0);
+  return static_cast<int>(ranks.to_vector<std::int64_t>()[0]);
+}
+
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -43,7 +51,8 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 Trainer::Trainer(const TrainConfig& config, Communicator& world)
     : config_(config),
       tokenizer_(load_tokenizer(tokenizer_path(config.model))),
-      layout_(make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size())),
+      layout_(make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size(),
+                          ranks_of_a_node(world))),
       grid_(world, layout_.grid, layout_.order),
       world_(world),
       assembly_(assemble(config_, tokenizer_,

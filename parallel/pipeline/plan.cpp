@@ -145,7 +145,8 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
         traffic, number(sent.gradients + sent.weights + frozen_traffic(static_cast<std::int64_t>(gathered), data)));
   }
   if (plan.problem.empty() && input.memory > 0 && plan.largest().total() > input.memory) {
-    plan.problem = fmt::format("needs {:.0f} MiB of {:.0f}", plan.largest().total() / mib, input.memory / mib);
+    plan.problem =
+        fmt::format("the fullest stage needs {:.1f} MiB of {:.1f}", plan.largest().total() / mib, input.memory / mib);
   }
   std::vector<PieceCost> times;
   for (int number = 0; number < shape.pieces(); ++number) {
@@ -234,13 +235,17 @@ std::vector<Plan> plan(const PlanInput& input) {
 
 Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode) {
   input.recompute = {mode};
-  Plan other{.grid = plan.grid,
-             .schedule = plan.schedule,
-             .chunks = plan.chunks,
-             .zero_stage = plan.zero_stage,
-             .sharing = plan.sharing};
-  complete(other, input, costs_of(input), cuts_by_hand(input));
-  return other;
+  return completed({.grid = plan.grid,
+                    .schedule = plan.schedule,
+                    .chunks = plan.chunks,
+                    .zero_stage = plan.zero_stage,
+                    .sharing = plan.sharing},
+                   input);
+}
+
+Plan completed(Plan plan, const PlanInput& input) {
+  complete(plan, input, costs_of(input), cuts_by_hand(input));
+  return plan;
 }
 
 std::string plan_table(const std::vector<Plan>& plans, std::size_t most) {
@@ -266,6 +271,18 @@ std::string recompute_table(const PlanInput& input, const Plan& plan) {
                          other.problem.empty() ? "fits" : "does not fit");
   }
   return table;
+}
+
+std::string options_of(const PlanInput& input, const Plan& plan) {
+  const std::vector<ModelBlock> blocks = model_blocks(input.model);
+  std::vector<std::string> cuts;
+  for (const BlockRange piece : plan.pieces) cuts.push_back(name_of(blocks[static_cast<std::size_t>(piece.begin)]));
+  cuts.erase(cuts.begin());  // the first piece begins with the model
+  return fmt::format(
+      "--parallel.data {} --parallel.pipeline {} --parallel.schedule {} --parallel.chunks {} --parallel.zero {} "
+      "--parallel.cuts {}",
+      plan.grid.data, plan.grid.pipeline, name_of(plan.schedule), plan.chunks, plan.zero_stage,
+      cuts.empty() ? "none" : fmt::format("{}", fmt::join(cuts, ",")));
 }
 
 std::string memory_table(const PlanInput& input, const Plan& plan) {

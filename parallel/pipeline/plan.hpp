@@ -81,6 +81,9 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
 // first, and among equals the simplest. Time: the simulated schedule, and what ZeRO sends. Throws Error where `cuts`
 // name no blocks, or fit no grid, and where no grid has as many stages as `recompute` names.
 std::vector<Plan> plan(const PlanInput& input);
+// A plan of which grid, schedule, chunks, ZeRO stage and sharing are given, with all that follows from them: the cut by
+// `cuts` where these are as many, else the fastest that fits. `problem` where none does.
+Plan completed(Plan plan, const PlanInput& input);
 // The same grid, schedule and ZeRO stage, cut anew for stages that all recompute as `mode` says.
 Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode);
 
@@ -88,6 +91,8 @@ Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode);
 std::string plan_table(const std::vector<Plan>& plans, std::size_t most);
 // A line a way to recompute: what all stages would take if they did so.
 std::string recompute_table(const PlanInput& input, const Plan& plan);
+// What makes a run do as planned, the cut included: options of skymm train.
+std::string options_of(const PlanInput& input, const Plan& plan);
 // A line a stage, MiB by purpose.
 std::string memory_table(const PlanInput& input, const Plan& plan);
 
