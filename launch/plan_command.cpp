@@ -32,7 +32,8 @@ const std::vector<Flag>& plan_flags() {
       {"gflops", "X", "that a rank does in a second (default: this machine's measured GEMM peak)"},
       {"bandwidth", "GB/S", "from rank to rank (default 10)"},
       {"cuts", "LIST",
-       "blocks where pieces begin, such as resampler,layers.8,head, on grids with as many; default: balanced"},
+       "blocks where pieces begin, such as resampler,layers.8,head, on grids with as many (default: parallel.cuts; "
+       "none: balanced)"},
       {"most", "N", "plans to list (default 12)"},
       {"draw", "FILE.svg", "write the picture there"},
       {"schedule", "NAME", "gpipe, 1f1b (default), interleaved or zero-bubble"},
@@ -96,7 +97,8 @@ constexpr const char* about =
     "skymm plan --config RECIPE.ini --ranks N [--memory 80G] ...\n\n"
     "Lists the grids, schedules and ZeRO stages that the recipe can run on: the time of a step as computed from work\n"
     "and speeds, the share of it that stages idle, and the bytes that the fullest rank needs. Those that fit come\n"
-    "first, the fastest first. Exit code 1 where none fits.\n\n"
+    "first, the fastest first; then the options of skymm train that run the first of them, cut as it is planned.\n"
+    "Exit code 1 where none fits.\n\n"
     "  skymm plan --config launch/recipes/nano-stage1.ini --ranks 4 --memory 1G\n\n"
     "skymm plan --draw FILE.svg [--schedule NAME] [--stages N] [--micro-batches N] ...\n\n"
     "Draws a pipeline schedule: a row a stage, a box a computation with the micro-batch's number in it. The bubble is\n"

@@ -47,6 +47,7 @@ PlanInput plan_input(const TrainConfig& config, const MultimodalConfig& model, c
           .on_host = on_host,
           .order = parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside,
           .cuts = parallel.cuts,
+          .chunks = parallel.chunks,
           .recompute = recompute_modes(config.model)};
 }
 
@@ -69,8 +70,7 @@ Layout make_layout(const TrainConfig& config, const MultimodalConfig& model, int
   check(plan.problem.empty(), "{}", plan.problem);
   layout.order = input.order;
   layout.pieces = plan.pieces;
-  const StageCosts costs(model, input.micro_batch, form, input.recompute);
-  layout.table = partition_table(model, costs, layout.pieces, shape.stages);
+  layout.costs = StageCosts(model, input.micro_batch, form, input.recompute);
   layout.training = make_schedule(plan.schedule, shape);
   layout.validation = make_forward_schedule(shape);
   add_zero(layout.training, parallel.zero);

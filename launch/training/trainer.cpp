@@ -51,8 +51,8 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 Trainer::Trainer(const TrainConfig& config, Communicator& world)
     : config_(config),
       tokenizer_(load_tokenizer(tokenizer_path(config.model))),
-      layout_(make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size(),
-                          ranks_of_a_node(world))),
+      layout_(
+          make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size(), ranks_of_a_node(world))),
       grid_(world, layout_.grid, layout_.order),
       world_(world),
       assembly_(assemble(config_, tokenizer_,
@@ -61,7 +61,6 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       guard_({config_.train.spike_zscore, config_.train.most_skipped}),
       stragglers_(grid_),
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
-  say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
   std::vector<std::vector<NamedParameter>> chunks;
@@ -74,6 +73,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
                                          ExecutorOptions{config_.parallel.overlap, assembly_.shards.get()});
   world_.barrier();  // ranks that share a machine measure together what each of them gets
   const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype(), 0, assembly_.model->device())})[0];
+  say_layout(1e9 * peak / world_.size());
   if (peak > 0) {
     log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
   }
@@ -82,7 +82,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
 
 Trainer::~Trainer() = default;
 
-void Trainer::say_layout() const {
+void Trainer::say_layout(double operations) const {
   log::info("{}", assembly_.table);
   const auto& [kind, shape, lists] = layout_.training;
   if (world_.size() > 1) {
@@ -103,7 +103,9 @@ void Trainer::say_layout() const {
     log::info("parallel.shard_frozen changes nothing: there is one data-parallel rank");
   }
   if (shape.pieces() > 1) {
-    log::info("schedule {}, {} micro-batches\n{}", name_of(kind), shape.micro_batches, layout_.table);
+    log::info("schedule {}, {} micro-batches; the work of one in each piece{}\n{}", name_of(kind), shape.micro_batches,
+              operations > 0 ? " at the measured GEMM peak" : "",
+              partition_table(assembly_.model->config(), layout_.costs, layout_.pieces, shape.stages, operations));
   }
 }
 

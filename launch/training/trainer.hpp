@@ -44,7 +44,7 @@ class Trainer {
   RunEnd run();
 
  private:
-  void say_layout() const;
+  void say_layout(double operations) const;  // a second, that a rank does
   void say_stop(std::int64_t done) const;
   StepMetrics step(std::int64_t number);
   void update(StepMetrics& metrics, double label_tokens, const StepData& data);

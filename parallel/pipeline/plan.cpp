@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "core/error.hpp"
@@ -87,11 +88,14 @@ struct Order {
   int chunks;
 };
 
-std::vector<Order> orders_of(const GridShape& grid, std::size_t blocks) {
+std::vector<Order> orders_of(const GridShape& grid, std::size_t blocks, int own_chunks) {
   std::vector<Order> orders{{ScheduleKind::one_f_one_b, 1}};
   if (grid.pipeline == 1) return orders;
+  orders.push_back({ScheduleKind::gpipe, 1});
   orders.push_back({ScheduleKind::zero_bubble, 1});
-  for (const int chunks : {2, 4}) {
+  std::set<int> counts{2, 4};
+  if (own_chunks > 1) counts.insert(own_chunks);
+  for (const int chunks : counts) {
     if (static_cast<std::size_t>(grid.pipeline * chunks) <= blocks) {
       orders.push_back({ScheduleKind::interleaved, chunks});
     }
@@ -211,7 +215,7 @@ std::vector<Plan> plan(const PlanInput& input) {
   for (const GridShape& grid : grids_of(input.ranks, static_cast<int>(costs.blocks()))) {
     if (modes > 1 && static_cast<std::size_t>(grid.pipeline) != modes) continue;
     staged = true;
-    for (const Order& order : orders_of(grid, costs.blocks())) {
+    for (const Order& order : orders_of(grid, costs.blocks(), input.chunks)) {
       const PartitionShape shape{grid.pipeline, order.chunks};
       if (!can_cut(costs, shape)) continue;
       used = used || static_cast<int>(by_hand.size()) == shape.pieces();

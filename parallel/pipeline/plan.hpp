@@ -26,6 +26,7 @@ struct PlanInput {
   bool on_host = true;        // the model computes in host memory, where checkpoints are staged
   GridOrder order = GridOrder::pipeline_inside;
   std::vector<std::string> cuts;  // blocks where pieces begin (cut_at), for grids with as many; none: balanced
+  int chunks = 2;                 // of interleaved schedules, besides 2 and 4
   // Of each stage, for grids with as many, or one of all; none: as the model's config says.
   std::vector<Recompute> recompute = {};
 };

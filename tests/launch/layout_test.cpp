@@ -65,7 +65,7 @@ TEST(Layout, CutsByHandAreKept) {
   const Layout layout = layout_of(config, 3);
   EXPECT_EQ(layout.pieces[1].begin, first_block(model, BlockKind::embedding));
   EXPECT_EQ(layout.pieces[2].begin, first_block(model, BlockKind::layer) + 5);
-  EXPECT_THAT(layout.table, HasSubstr("embedding - layers.4"));
+  EXPECT_THAT(partition_table(model, layout.costs, layout.pieces, 3), HasSubstr("embedding - layers.4"));
   config.parallel.cuts = {"embedding"};
   EXPECT_THAT(error_of([&] { layout_of(config, 3); }), HasSubstr("3"));
 }

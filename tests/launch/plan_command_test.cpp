@@ -57,6 +57,13 @@ TEST(PlanCommand, ListsWhatFitsAndFailsWhereNothingDoes) {
   const Answer pipelines = answer(with({"--memory", "200M"}));
   EXPECT_THAT(options(pipelines), ::testing::IsSupersetOf({"--parallel.pipeline", "2", "--parallel.cuts"}));
   EXPECT_EQ(cut_by(options(pipelines)), cut_by({"--parallel.pipeline", "2", "--parallel.memory", "200M"}));
+  config.parallel.pipeline = 2;  // not where the costs would cut it
+  config.parallel.cuts = {"layers.5"};
+  write_file(dir + "/cut.ini", to_ini(config));
+  const Answer by_hand = answer({"--config", dir + "/cut.ini", "--ranks", "2", "--gflops", "100", "--memory", "200M"});
+  EXPECT_THAT(by_hand.text, ::testing::ContainsRegex("  1 .* layers.5 - head"));
+  config.parallel.pipeline = 1;
+  config.parallel.cuts = {};
   const Answer together = answer(with({"--ranks-per-node", "2"}));
   EXPECT_THAT(together.text, ::testing::HasSubstr("one copy for 2 ranks of a node"));
   config.run.device = "cuda";  // ranks on GPUs have a copy each

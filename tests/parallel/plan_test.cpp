@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/error.hpp"
 #include "launch/training/checkpointer.hpp"
@@ -281,6 +282,23 @@ TEST(Plan, GridsThatFitComeFirstAndSoDoFastOnes) {
       EXPECT_EQ(candidate.pieces[0].end, first_block(config, BlockKind::resampler));
     }
   }
+}
+
+TEST(Plan, EveryScheduleIsPlannedAndTheRecipesOwnChunks) {
+  PlanInput input{.model = config_of("vit-pico", "pico"), .micro_batch = counts, .micro_batches = 8, .ranks = 2};
+  input.chunks = 3;
+  std::set<std::pair<std::string_view, int>> planned;
+  std::map<std::string_view, double> activations;
+  for (const Plan& candidate : plan(input)) {
+    if (candidate.grid.pipeline == 1) continue;
+    planned.insert({name_of(candidate.schedule), candidate.chunks});
+    activations[name_of(candidate.schedule)] = candidate.stages[0].activations;
+  }
+  EXPECT_EQ(
+      planned,
+      (std::set<std::pair<std::string_view, int>>{
+          {"1f1b", 1}, {"gpipe", 1}, {"interleaved", 2}, {"interleaved", 3}, {"interleaved", 4}, {"zero-bubble", 1}}));
+  EXPECT_GT(activations["gpipe"], 2 * activations["1f1b"]);  // of 8 micro-batches, and of 2
 }
 
 TEST(Plan, RecomputationTradesTimeForMemory) {
