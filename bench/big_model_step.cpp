@@ -28,7 +28,6 @@
 #include "parallel/pipeline/batches.hpp"
 #include "parallel/pipeline/executor.hpp"
 #include "parallel/pipeline/partition.hpp"
-#include "parallel/watchdog.hpp"
 
 namespace skymm {
 namespace {
@@ -124,7 +123,6 @@ class Step {
 
 int run(const Options& options) {
   const std::unique_ptr<Communicator> ranks = world();
-  set_watchdog_limit(3600);  // a stage of such a model may take minutes, and this is no place to look for who hangs
   const auto start = Clock::now();
   Step step(options, *ranks);
   const double load = since(start);

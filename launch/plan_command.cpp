@@ -1,7 +1,6 @@
 #include "launch/plan_command.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <limits>
@@ -27,13 +26,14 @@ const std::vector<Flag>& plan_flags() {
       {"ranks-per-node", "N",
        "that share frozen weights where they hold the same and compute on the cpu, unless run.share_frozen is off; "
        "default 1: none do"},
-      {"memory", "SIZE", "of a rank, such as 80G or 512M; without it everything fits"},
+      {"memory", "SIZE", "of a rank, such as 80G or 512M (default: parallel.memory; without it everything fits)"},
       {"tokens", "N", "of a typical sample, visual ones too (default: data.max_length, the longest)"},
       {"labels", "N", "tokens of it that are learned (default: half of those that are not visual)"},
       {"gflops", "X", "that a rank does in a second (default: this machine's measured GEMM peak)"},
       {"bandwidth", "GB/S", "from rank to rank (default 10)"},
       {"cuts", "LIST",
-       "blocks where pieces begin, such as resampler,layers.8,head, on grids with as many; default: balanced"},
+       "blocks where pieces begin, such as resampler,layers.8,head, on grids with as many (default: parallel.cuts; "
+       "none: balanced)"},
       {"most", "N", "plans to list (default 12)"},
       {"draw", "FILE.svg", "write the picture there"},
       {"schedule", "NAME", "gpipe, 1f1b (default), interleaved or zero-bubble"},
@@ -97,7 +97,8 @@ constexpr const char* about =
     "skymm plan --config RECIPE.ini --ranks N [--memory 80G] ...\n\n"
     "Lists the grids, schedules and ZeRO stages that the recipe can run on: the time of a step as computed from work\n"
     "and speeds, the share of it that stages idle, and the bytes that the fullest rank needs. Those that fit come\n"
-    "first, the fastest first. Exit code 1 where none fits.\n\n"
+    "first, the fastest first; then the options of skymm train that run the first of them, cut as it is planned.\n"
+    "Exit code 1 where none fits.\n\n"
     "  skymm plan --config launch/recipes/nano-stage1.ini --ranks 4 --memory 1G\n\n"
     "skymm plan --draw FILE.svg [--schedule NAME] [--stages N] [--micro-batches N] ...\n\n"
     "Draws a pipeline schedule: a row a stage, a box a computation with the micro-batch's number in it. The bubble is\n"
@@ -109,15 +110,6 @@ constexpr const char* about =
     "beside m (F + B) of work: more micro-batches make its share small. Weights that are frozen have no W.\n\n"
     "  skymm plan --draw a.svg --schedule interleaved --stages 4 --micro-batches 8 --chunks 2\n"
     "  skymm plan --draw b.svg --schedule zero-bubble --backward 2 --weight 1\n\n";
-
-// "80G", "512M", "1e9"
-double parse_size(std::string_view text) {
-  const std::string_view units = "KMGT";
-  const std::size_t unit = text.empty() ? units.npos : units.find(text.back());
-  const double value = parse_number(unit == units.npos ? text : text.substr(0, text.size() - 1));
-  check(value > 0, "{} is out of range: a size is more than 0", text);
-  return unit == units.npos ? value : std::ldexp(value, 10 * (static_cast<int>(unit) + 1));
-}
 
 double parse_speed(std::string_view text) {
   const double value = parse_number(text);
@@ -155,27 +147,18 @@ int plan_recipe(const Arguments& given) {
     fail_usage("skymm plan needs --config RECIPE.ini, or --draw FILE.svg; --help shows how");
   }
   const TrainConfig config = *parse_config({"--config", given.required("config")});
-  PlanInput input;
-  input.model = model_config(config, vocabulary_of(config));
+  const MultimodalConfig model = model_config(config, vocabulary_of(config));
   const DType dtype = parse_dtype(config.model.dtype);
   // CUDA's kernels take weights as they are; who plans for a GPU need not have one.
   const bool on_cpu = config.run.device == "cpu";
   if (!on_cpu && given.find("gflops") == nullptr) {
     fail_usage("run.device is {}, whose speed this command does not measure; give it by --gflops", config.run.device);
   }
-  input.form = on_cpu ? compute_form(dtype, cpu()) : ComputeForm{.dtype = dtype, .packed_copies = 1};
-  input.micro_batch = micro_batch_of(given, config, input.model);
-  input.micro_batches = micro_batches_of(config, 1);
-  input.uneven = config.parallel.uneven == "deal";
-  input.recompute = recompute_modes(config.model);
-  input.ranks = given.get("ranks", parse_small, 1);
-  const int ranks_per_node = given.get("ranks-per-node", parse_small, 1);
-  if (on_cpu && config.run.share_frozen == "auto") input.ranks_per_node = ranks_per_node;
-  input.shard_frozen = config.parallel.shard_frozen;
-  const std::string& transport = config.parallel.transport;
-  input.by_nccl = transport == "nccl" || (transport == "auto" && config.run.device == "cuda");
-  input.order = config.parallel.order == "data" ? GridOrder::data_inside : GridOrder::pipeline_inside;
-  input.memory = given.get("memory", parse_size, 0.0);
+  const ComputeForm form = on_cpu ? compute_form(dtype, cpu()) : ComputeForm{.dtype = dtype, .packed_copies = 1};
+  PlanInput input =
+      plan_input(config, model, form, given.get("ranks", parse_small, 1), given.get("ranks-per-node", parse_small, 1));
+  input.micro_batch = micro_batch_of(given, config, model);
+  input.memory = given.get("memory", parse_size, input.memory);
   input.bandwidth = 1e9 * given.get("bandwidth", parse_speed, 10.0);
   input.operations =
       1e9 * (given.find("gflops") != nullptr ? given.get("gflops", parse_speed, 0.0) : measured_gemm_peak(dtype));
@@ -187,6 +170,7 @@ int plan_recipe(const Arguments& given) {
               input.micro_batches, static_cast<long long>(input.micro_batch.tokens), input.operations / 1e9,
               input.bandwidth / 1e9, plan_table(plans, given.get("most", parse_positive, std::size_t{12})).c_str());
   std::printf("the first of them, MiB a rank of each stage:\n%s", memory_table(input, best).c_str());
+  std::printf("which train does with\n  %s\n", options_of(input, best).c_str());
   std::printf("the same with each model.recompute on all stages:\n%s", recompute_table(input, best).c_str());
   if (best.problem.empty()) return 0;
   std::printf("\nnothing fits: %s\n", best.problem.c_str());

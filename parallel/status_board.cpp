@@ -14,6 +14,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "core/progress.hpp"
 
 namespace skymm {
 namespace {
@@ -75,6 +76,7 @@ struct alignas(64) StatusBoard::Place {
   std::atomic<int> pid{0};  // 0: this rank does not share
   std::atomic<std::uint64_t> pid_namespace{0};
   std::atomic<double> heartbeat{0};
+  std::atomic<std::uint64_t> progress{0};
   SharedValue<RankStatus> status;
 };
 
@@ -148,7 +150,10 @@ void StatusBoard::publish(const RankStatus& status) { shared_->places[place_].st
 
 RankStatus StatusBoard::own() const { return shared_->places[place_].status.load(); }
 
-void StatusBoard::beat() { shared_->places[place_].heartbeat = steady_seconds(); }
+void StatusBoard::beat() {
+  shared_->places[place_].progress = progress_made();
+  shared_->places[place_].heartbeat = steady_seconds();
+}
 
 std::optional<RankView> StatusBoard::view(int at) const {
   const Place& place = shared_->places[at];
@@ -165,6 +170,25 @@ std::vector<RankView> StatusBoard::ranks() const {
     if (const auto one = view(i)) views.push_back(*one);
   }
   return views;
+}
+
+int StatusBoard::place_of(int rank) const {
+  for (int i = 0; i < places_; ++i) {
+    if (shared_->places[i].pid != 0 && shared_->places[i].rank == rank) return i;
+  }
+  return -1;
+}
+
+std::uint64_t StatusBoard::progress_awaited() const {
+  std::uint64_t sum = 0;
+  int at = place_;
+  for (int seen = 0; at >= 0 && seen < places_; ++seen) {  // ranks in a deadlock go round
+    const Place& place = shared_->places[at];
+    sum += place.progress;
+    const RankStatus status = place.status.load();
+    at = status.state == RankStatus::State::waiting ? place_of(status.waits_for) : -1;
+  }
+  return sum;
 }
 
 std::optional<int> StatusBoard::gone_neighbor() const {
@@ -190,10 +214,11 @@ void set_status_board(StatusBoard* board) { board_of_process = board; }
 
 RankStatus::RankStatus(State now, const Call& in, const std::string& of) : state(now), called(true), call(in) {
   std::copy_n(of.data(), std::min(of.size(), communicator.size() - 1), communicator.data());
-  since = moved = steady_seconds();
+  since = steady_seconds();
 }
 
 void publish_begin(const Call& call, const Ledger& ledger) {
+  made_progress();
   if (StatusBoard* board = status_board()) {
     board->publish(RankStatus(RankStatus::State::computing, call, ledger.communicator()));
   }
@@ -201,6 +226,7 @@ void publish_begin(const Call& call, const Ledger& ledger) {
 
 WaitScope::WaitScope(const Call& call, Ledger& ledger)
     : ledger_(ledger), status_(RankStatus::State::waiting, call, ledger.communicator()) {
+  made_progress();
   if (StatusBoard* board = status_board()) board->publish(status_);
 }
 
@@ -215,7 +241,7 @@ WaitScope::~WaitScope() {
 void WaitScope::update(int waits_for, bool moved) {
   if (!moved && waits_for == status_.waits_for) return;
   status_.waits_for = waits_for;
-  if (moved) status_.moved = steady_seconds();
+  if (moved) made_progress();
   if (StatusBoard* board = status_board()) board->publish(status_);
 }
 

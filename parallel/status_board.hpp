@@ -23,7 +23,6 @@ struct RankStatus {
   std::array<char, 40> communicator = {};  // of that call, cut short if need be
   int waits_for = -1;                      // the rank of the job whose message it needs next; -1: unknown
   double since = 0;                        // it does so; steady_seconds
-  double moved = 0;                        // when something moved in the call it waits in
 
   RankStatus() = default;
   RankStatus(State now, const Call& in, const std::string& of_communicator);  // as of now
@@ -51,8 +50,11 @@ class StatusBoard {
 
   void publish(const RankStatus& status);  // by one thread at a time
   RankStatus own() const;
-  void beat();                          // the heartbeat
+  void beat();                          // the heartbeat, and the progress that this process made (core/progress.hpp)
   std::vector<RankView> ranks() const;  // of this host, in order
+  // The progress of this rank, of the one that it waits for, and so on to one that does not wait, in one sum: while
+  // these are the same ranks, it stands still where all of them do. What ranks of other hosts do does not show.
+  std::uint64_t progress_awaited() const;
   // The next rank of this host, around, if its process is gone before it finished: each looks after one, so that
   // looking costs the same on a host of many ranks.
   std::optional<int> gone_neighbor() const;
@@ -67,6 +69,7 @@ class StatusBoard {
 
   void map_shared(MPI_Comm host);
   std::optional<RankView> view(int place) const;  // none: it could not map the memory
+  int place_of(int rank) const;                   // -1: on another host, or it could not map the memory
 
   int rank_ = 0, size_ = 1;  // in the job
   int place_ = 0, places_ = 1;

@@ -103,19 +103,21 @@ void Watchdog::look() {
   }
   // A rank that already ends the job may be unable to: then each goes alone.
   if (board_.ending_for() > 2 * patience_with_abort) ::_exit(watchdog_exit_code);
-  if (limit <= 0 || board_.ending_for() > 0) return;
-  if (wait_so_far() > limit) {
-    return end_job(fmt::format("this rank waits, and nothing has moved for {:.0f} s (the limit is {} s)", waited_,
-                               watchdog_limit()));
+  if (board_.ending_for() > 0) return;
+  if (const auto gone = board_.gone_neighbor()) return end_job(fmt::format("the process of rank {} is gone", *gone));
+  if (limit > 0 && wait_so_far() > limit) {
+    end_job(fmt::format(
+        "this rank waits, and for {:.0f} s nothing has moved and nobody of this host that it waits for got on; "
+        "parallel.watchdog_seconds {} is the limit",
+        waited_, watchdog_limit()));
   }
-  if (const auto gone = board_.gone_neighbor()) end_job(fmt::format("the process of rank {} is gone", *gone));
 }
 
 // Added up look by look: a process that was stopped for hours and goes on has not waited for hours.
 double Watchdog::wait_so_far() {
-  const RankStatus own = board_.own();
   const double now = steady_seconds(), since_last = now - std::exchange(looked_, now);
-  const bool waits = own.state == RankStatus::State::waiting && own.moved == std::exchange(moved_, own.moved);
+  const std::uint64_t progress = board_.progress_awaited(), before = std::exchange(progress_, progress);
+  const bool waits = board_.own().state == RankStatus::State::waiting && progress == before;
   waited_ = waits ? waited_ + std::min(since_last, longest_step) : 0;
   return waited_;
 }

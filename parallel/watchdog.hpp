@@ -1,15 +1,18 @@
 // Notices a rank that hangs, says which ranks wait in which call and for whom, and ends the job.
 //
 // A thread a rank, from the start of MPI to its end. It never calls MPI but to abort: it reads what ranks publish on
-// the status board of their host. Where a rank of its own has waited too long (nothing moved in its call), or where the
-// process of a rank of the host is gone, the first to notice reports and ends all ranks with `watchdog_exit_code`. What
-// ranks of other hosts do it cannot see; but it knows for whom its own wait, and each host reports for itself. A job
-// that is suspended as a whole and resumed (Slurm does that) does not count as hanging. A rank that has ended its work
-// waits for the others without limit. On SIGUSR2 it prints what this rank does and its last calls, and the job goes on.
-// Where there is a run directory (parallel/stacks.hpp) each rank also writes there where its threads are.
+// the status board of their host. A rank has waited too long where nothing moved in its call, and whom it waits for (or
+// who that one waits for, and so on) made no progress either: a rank may compute, load or write for as long as it gets
+// on (core/progress.hpp). Then, and where the process of a rank of the host is gone, the first to notice reports and
+// ends all ranks with `watchdog_exit_code`. What ranks of other hosts do it cannot see, their progress neither; but it
+// knows for whom its own wait, and each host reports for itself. A job that is suspended as a whole and resumed (Slurm
+// does that) does not count as hanging. A rank that has ended its work waits for the others without limit. On SIGUSR2
+// it prints what this rank does and its last calls, and the job goes on. Where there is a run directory
+// (parallel/stacks.hpp) each rank also writes there where its threads are.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <string>
 #include <thread>
 
@@ -19,8 +22,8 @@ namespace skymm {
 
 inline constexpr int watchdog_exit_code = 70;
 
-// How long a rank may wait in a call without anything moving; 300 at first, 0: for ever. Of the whole process; takes
-// effect at once.
+// How long a rank may wait in a call while nothing moves and nobody gets on; 300 at first, 0: for ever. Of the whole
+// process; takes effect at once.
 void set_watchdog_limit(double seconds);
 double watchdog_limit();
 
@@ -43,8 +46,9 @@ class Watchdog {
   void end_job(const std::string& why);
 
   StatusBoard& board_;
-  double looked_ = 0, moved_ = 0;  // when this thread looked last; when something moved in the call that is waited in
-  double waited_ = 0;              // since then
+  double looked_ = 0;           // when this thread looked last
+  std::uint64_t progress_ = 0;  // of those that are waited for, then
+  double waited_ = 0;           // seconds without any
   bool stacks_written_ = false;
   std::atomic<bool> stop_{false};
   std::thread thread_;

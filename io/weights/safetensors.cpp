@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "core/error.hpp"
+#include "core/progress.hpp"
 #include "io/file.hpp"
 #include "io/json.hpp"
 
@@ -192,6 +193,7 @@ void stream_safetensors(const std::string& path, const std::vector<PlannedTensor
     host.resize(x.bytes());
     if (!host.empty()) x.device().to_host(x, host.data());
     file.write(host.data(), host.size());
+    made_progress();
   }
   file.commit();
 }

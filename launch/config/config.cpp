@@ -240,6 +240,18 @@ void check_cudnn(const TrainConfig& config) {
                   format));
 }
 
+void check_memory_limit(const TrainConfig& config) {
+  try {
+    const bool limited = memory_limit(config.parallel) > 0;
+    need(!limited || config.train.objective != "lvm",
+         "parallel.memory is for what a decoder's stages take, and train.objective lvm has none; leave it out");
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail_usage("parallel.memory: {}", error.message());
+  }
+}
+
 // What can be said without the model and the number of ranks; launch/assembly/layout.hpp says the rest.
 void check_parallel(const TrainConfig& config) {
   const ParallelConfig& p = config.parallel;
@@ -250,6 +262,7 @@ void check_parallel(const TrainConfig& config) {
        fmt::format("parallel.chunks {} needs parallel.schedule interleaved; it is {}", p.chunks, p.schedule));
   need(p.chunks == 1 || p.pipeline > 1,
        "parallel.chunks is for pipelines of several ranks; set parallel.pipeline 2 or more");
+  check_memory_limit(config);
   const std::size_t modes = config.model.recompute.size();
   need(modes <= 1 || modes == static_cast<std::size_t>(p.pipeline),
        fmt::format("model.recompute has {} entries: give one for all stages, or one for each of parallel.pipeline {}",
@@ -416,6 +429,15 @@ std::optional<double> parse_save_before_end(const std::string& how) {
   }
   check(minutes >= 0, "'{}' is neither auto, none nor a number of minutes from 0", how);
   return minutes;
+}
+
+double memory_limit(const ParallelConfig& config) {
+  if (config.memory == "none") return 0;
+  try {
+    return parse_size(config.memory);
+  } catch (const Error&) {
+    fail("'{}' is neither none nor a size of more than 0, such as 80G or 512M", config.memory);
+  }
 }
 
 bool is_decoder_preset(const std::string& name) { return std::ranges::count(decoder_presets(), name) > 0; }

@@ -93,6 +93,7 @@ struct ParallelConfig {
   std::string order = "pipeline";
   std::string schedule = "1f1b";
   std::vector<std::string> cuts;
+  std::string memory = "none";  // of a rank: none, or a size
   std::string uneven = "refuse";
   int zero = 1;
   std::string transport = "auto";  // as parse_transport (parallel/nccl_communicator.hpp) names them
@@ -131,6 +132,10 @@ void apply_process_options(const RunConfig& config);
 // Minutes before the end of the job as run.save_before_end says them; none for "auto" and "none". Throws Error that
 // says what it takes.
 std::optional<double> parse_save_before_end(const std::string& how);
+
+// Bytes that a rank may take, as parallel.memory says them; 0 for "none", no limit. Throws Error that says what it
+// takes.
+double memory_limit(const ParallelConfig& config);
 
 bool is_decoder_preset(const std::string& name);  // else a pretrained one: a folder or a file
 // model.tokenizer, or where that is empty what comes with model.decoder.

@@ -316,6 +316,10 @@ const std::vector<Option>& config_options() {
        "where each piece of the model but the first begins, such as embedding,layers.12 (blocks: vision.N, resampler, "
        "embedding, layers.N, head); none: as even as their costs allow",
        [](C& c) -> Field { return &c.parallel.cuts; }},
+      {"parallel.memory", "SIZE|none",
+       "that a rank may take, such as 80G or 512M: the model is cut so that all stages fit as skymm plan --memory "
+       "computes it, or refused before anything is loaded",
+       [](C& c) -> Field { return &c.parallel.memory; }},
       {"parallel.uneven",
        "WHAT",
        "where train.global_batch is not a multiple of train.micro_batch x data-parallel ranks: refuse to train, or "
@@ -351,7 +355,9 @@ const std::vector<Option>& config_options() {
        "before each collective, check that all ranks are about to do the same one; slower, for finding errors",
        [](C& c) -> Field { return &c.parallel.check_collectives; }},
       {"parallel.watchdog_seconds", "SECONDS",
-       "that a rank may wait for others before the job ends with a report of who waits where; 0: for ever",
+       "that a rank may wait while nothing moves, and nobody of its host that it waits for gets on with its work, "
+       "before the job ends with a report of who waits where; 0: for ever. A rank of another host may compute, load or "
+       "write for so long at most: how far it is cannot be seen",
        [](C& c) -> Field { return &c.parallel.watchdog_seconds; }, from_zero},
   };
   return table;

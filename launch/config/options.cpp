@@ -73,6 +73,14 @@ std::int64_t parse_positive(std::string_view text) {
   return value;
 }
 
+double parse_size(std::string_view text) {
+  const std::string_view units = "KMGT";
+  const std::size_t unit = text.empty() ? units.npos : units.find(text.back());
+  const double value = parse_number(unit == units.npos ? text : text.substr(0, text.size() - 1));
+  check(value > 0, "{} is out of range: a size is more than 0", text);
+  return unit == units.npos ? value : std::ldexp(value, 10 * (static_cast<int>(unit) + 1));
+}
+
 double parse_number(std::string_view text) {
   double value = 0;
   check(parse_whole(text, value) && std::isfinite(value), "'{}' is not a number", text);

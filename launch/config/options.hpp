@@ -35,6 +35,7 @@ double parse_number(std::string_view text);          // finite
 std::int64_t parse_count(std::string_view text);     // a whole number from 0
 std::int64_t parse_positive(std::string_view text);  // a whole number from 1
 bool parse_bool(std::string_view text);              // true or false
+double parse_size(std::string_view text);            // bytes, more than 0: "80G", "512M", "1e9"
 
 std::string_view trimmed(std::string_view text);
 std::vector<std::string> split_list(std::string_view text);  // at commas, trimmed; "none" or "" is the empty list

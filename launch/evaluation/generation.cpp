@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "core/error.hpp"
+#include "core/progress.hpp"
 #include "launch/assembly/batches.hpp"
 #include "launch/evaluation/answer_text.hpp"
 
@@ -72,6 +73,7 @@ class Answering {
     Tensor features = picture_features();
     for (int step = 0; step < options_.max_tokens && !all_done(); ++step) {
       take(next_tokens(cache, features, step), step);
+      made_progress();
       features = Tensor();  // read with the prompts
     }
     return sequences_;

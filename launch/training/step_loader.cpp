@@ -2,6 +2,7 @@
 
 #include <sstream>
 #include <unordered_set>
+#include <utility>
 
 #include "io/dataset_source.hpp"
 #include "io/file.hpp"
@@ -78,9 +79,8 @@ std::unique_ptr<Loader> make_loader(const TrainConfig& config, const Assembly& a
   return std::make_unique<Loader>(std::move(mixture), assembly.prompts(config), assembly.images, options, read);
 }
 
-// [images * patches, width]; undefined without pictures.
+// [images * patches, width]
 Tensor to_features(const std::vector<float>& values, const Multimodal& model) {
-  if (values.empty()) return {};
   const std::int64_t width = model.config().vision->width;
   return Tensor::from(values, {std::ssize(values) / width, width}).to(model.dtype());
 }
@@ -122,14 +122,20 @@ StepData StepLoader::next() {
   if (loader_) {
     const double waited_before = loader_->waited_seconds();
     MicroBatches loaded = loader_->next();
-    const int image_size = model_.config().vision ? static_cast<int>(model_.config().vision->image) : 0;
+    std::vector<std::vector<float>> pictures;
     for (MicroBatch& batch : loaded.micro_batches) {
-      std::vector<float> features;
-      if (config_.data.features) features.swap(batch.pixels);
-      data.batches.push_back(to_batch(batch, image_size, model_.dtype(), config_.run.seed, loaded.step, training_));
-      data.batches.back().features = to_features(features, model_);
+      pictures.push_back(std::exchange(batch.pixels, {}));
+      data.batches.push_back(to_batch(batch, 0, model_.dtype(), config_.run.seed, loaded.step, training_));
       data.samples.push_back({batch.ids, batch.holes, batch.counts.label_tokens});
     }
+    data.pictures = [this, pictures = std::move(pictures)](std::size_t i, Batch& batch) mutable {
+      const std::vector<float> values = std::exchange(pictures[i], {});
+      if (config_.data.features) {
+        batch.features = to_features(values, model_);
+      } else {
+        batch.pixels = to_pixels(values, static_cast<int>(model_.config().vision->image), model_.dtype());
+      }
+    };
     data.counts = loaded.counts;
     data.bad_samples = loader_->totals().bad();
     data.cut = loader_->totals().turns_cut + loader_->totals().answers_cut;
@@ -137,7 +143,6 @@ StepData StepLoader::next() {
     data.waited_seconds = loader_->waited_seconds() - waited_before;
   }
   data.batches = share_batches(pipeline_, std::move(data.batches));
-  for (Batch& batch : data.batches) batch = batch.to(model_.device());
   return data;
 }
 

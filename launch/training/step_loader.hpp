@@ -9,6 +9,7 @@
 #include "launch/assembly/assembly.hpp"
 #include "ops/models/batch.hpp"
 #include "parallel/grid.hpp"
+#include "parallel/pipeline/executor.hpp"
 
 namespace skymm {
 
@@ -19,7 +20,8 @@ struct BatchSamples {
 };
 
 struct StepData {
-  std::vector<Batch> batches;         // with pixels on the first stage only
+  std::vector<Batch> batches;         // in host memory, without pictures
+  Pictures pictures;                  // on the first stage: makes a micro-batch's tensor of them, once
   std::vector<BatchSamples> samples;  // of each, on the first stage
   // Of this pipeline's samples, known on its first stage; zero on the others, so that sums over all ranks are right.
   BatchCounts counts;

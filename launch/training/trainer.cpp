@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
@@ -22,6 +23,7 @@
 #include "launch/training/run_start.hpp"
 #include "launch/training/step_loader.hpp"
 #include "launch/training/suspects.hpp"
+#include "parallel/job.hpp"
 #include "parallel/pipeline/executor.hpp"
 #include "parallel/pipeline/partition.hpp"
 #include "parallel/zero/states.hpp"
@@ -35,6 +37,13 @@ std::vector<double> sum_over(Communicator& world, const std::vector<double>& val
   return x.to_vector<double>();
 }
 
+// As rank 0's launcher says it: all ranks must cut the model alike.
+int ranks_of_a_node(Communicator& world) {
+  const Tensor ranks = Tensor::from(std::vector<std::int64_t>{read_job().local_ranks}, {1});
+  world.broadcast(ranks, 0);
+  return static_cast<int>(ranks.to_vector<std::int64_t>()[0]);
+}
+
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -43,7 +52,8 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 Trainer::Trainer(const TrainConfig& config, Communicator& world)
     : config_(config),
       tokenizer_(load_tokenizer(tokenizer_path(config.model))),
-      layout_(make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size())),
+      layout_(
+          make_layout(config_, model_config(config_, tokenizer_->vocab_size()), world.size(), ranks_of_a_node(world))),
       grid_(world, layout_.grid, layout_.order),
       world_(world),
       assembly_(assemble(config_, tokenizer_,
@@ -55,7 +65,6 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
                     return stage_work(config_, assembly_.model->config(), layout_.pieces, counts);
                   }),
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
-  say_layout();
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
   std::vector<std::vector<NamedParameter>> chunks;
@@ -68,6 +77,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
                                          ExecutorOptions{config_.parallel.overlap, assembly_.shards.get()});
   world_.barrier();  // ranks that share a machine measure together what each of them gets
   const double peak = sum_over(world_, {measured_gemm_peak(assembly_.model->dtype(), 0, assembly_.model->device())})[0];
+  say_layout(1e9 * peak / world_.size());
   if (peak > 0) {
     log::info("measured GEMM peak: {:.0f} GFLOP/s in {} over {} ranks", peak, config_.model.dtype, world_.size());
   }
@@ -76,7 +86,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
 
 Trainer::~Trainer() = default;
 
-void Trainer::say_layout() const {
+void Trainer::say_layout(double operations) const {
   log::info("{}", assembly_.table);
   const auto& [kind, shape, lists] = layout_.training;
   if (world_.size() > 1) {
@@ -97,7 +107,9 @@ void Trainer::say_layout() const {
     log::info("parallel.shard_frozen changes nothing: there is one data-parallel rank");
   }
   if (shape.pieces() > 1) {
-    log::info("schedule {}, {} micro-batches\n{}", name_of(kind), shape.micro_batches, layout_.table);
+    log::info("schedule {}, {} micro-batches; the work of one in each piece{}\n{}", name_of(kind), shape.micro_batches,
+              operations > 0 ? " at the measured GEMM peak" : "",
+              partition_table(assembly_.model->config(), layout_.costs, layout_.pieces, shape.stages, operations));
   }
 }
 
@@ -201,8 +213,8 @@ StepMetrics Trainer::step(std::int64_t number) {
   const TraceSpan span("step", "train");
   const auto start = Clock::now();
   const double blocked_before = blocked_seconds();
-  const StepData data = loader_->next();
-  const double loss = executor_->run(layout_.training, data.batches);
+  StepData data = loader_->next();
+  const double loss = executor_->run(layout_.training, std::move(data.batches), data.pictures);
   const double blocked = blocked_seconds();
   std::vector<double> mine = {loss,
                               static_cast<double>(data.counts.label_tokens),
@@ -276,8 +288,8 @@ std::optional<double> Trainer::validate() {
   validation_->seek(0, 0);
   const std::int64_t steps = std::min(validation_->steps_per_pass(), config_.train.validation_steps);
   for (std::int64_t i = 0; i < steps; ++i) {
-    const StepData data = validation_->next();
-    loss += executor_->run(layout_.validation, data.batches);
+    StepData data = validation_->next();
+    loss += executor_->run(layout_.validation, std::move(data.batches), data.pictures);
     tokens += static_cast<double>(data.counts.label_tokens);
     stopping_ = stopping_ || any(stop_request_.asked());
     if (stopping_) return std::nullopt;

@@ -47,7 +47,7 @@ class Trainer {
   RunEnd run();
 
  private:
-  void say_layout() const;
+  void say_layout(double operations) const;  // a second, that a rank does
   RunEnd stop(std::int64_t done);
   RunEnd end();
   void say_stop(std::int64_t done) const;

@@ -145,7 +145,6 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
     linear += width * pixels;
     flow.linear(patches, number(width * pixels), trained, false);
     parameters += width * (pixels + v.tokens() + (v.class_token ? 1 : 0) + (v.pre_norm ? 2 : 0));
-    flow.cost.kept += number(counts.images * 3 * v.image * v.image) * e;  // the pixels themselves
     flow.cost.forward_peak = patches * number(pixels + width) * e;
     if (trained) flow.cost.kept += (patches * number(pixels) + tokens * number(width)) * e;
   }
@@ -162,9 +161,10 @@ BlockCost vision_cost(const MultimodalConfig& config, const StepCounts& counts, 
       flow.cost.backward_peak = tokens * number(2 * width + 2 * v.ffn) * e;
     }
   }
+  if (index == 0) flow.cost.forward_peak += number(counts.images * 3 * v.image * v.image) * e;  // the pixels themselves
   if (config.features) {  // they are handed on from block to block, and no weights are held
     const double handed = number(counts.resampled * v.patches() * width) * e;
-    return {.frozen = parameters, .kept = index == 0 ? handed : 0, .output = handed};
+    return {.frozen = parameters, .forward_peak = handed, .output = handed};
   }
   BlockCost cost = flow.cost;
   (trained ? cost.trained : cost.frozen) = parameters;

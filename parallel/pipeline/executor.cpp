@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/progress.hpp"
 #include "core/trace.hpp"
 #include "parallel/pipeline/layer_uses.hpp"
 
@@ -24,17 +25,18 @@ bool contains(const std::vector<Instruction>& list, Kind kind) {
 // What lives for one pass only.
 class Executor::Pass {
  public:
-  Pass(Executor& executor, const Schedule& schedule, const std::vector<Batch>& batches)
+  Pass(Executor& executor, const Schedule& schedule, std::vector<Batch> batches, const Pictures& pictures)
       : executor_(executor),
         model_(executor.model_),
         pipeline_(executor.pipeline_),
         frozen_(executor.options_.frozen),
         shape_(schedule.shape),
         list_(schedule.stages.at(static_cast<std::size_t>(executor.pipeline_.rank()))),
-        batches_(batches),
+        batches_(std::move(batches)),
+        pictures_(pictures),
         mode_(contains(list_, Kind::backward) ? Graph::Mode::training : Graph::Mode::inference),
         weights_(contains(list_, Kind::weight_gradient) ? Graph::Weights::deferred : Graph::Weights::now) {
-    for (const Batch& batch : batches) sizes_.push_back(model_.sizes(batch));
+    for (const Batch& batch : batches_) sizes_.push_back(model_.sizes(batch));
     for (const Instruction& instruction : list_) {
       if (instruction.kind == Kind::reduce_gradients) reduced_.insert({instruction.chunk, instruction.micro_batch});
     }
@@ -114,6 +116,7 @@ class Executor::Pass {
   void let_messages_move();
   Tensor take(const Message& message);
   void need(std::int64_t block);
+  Batch& begin(int chunk, int micro_batch);
   void forward(int chunk, int micro_batch);
   void backward(int chunk, int micro_batch);
   void weight_gradient(int chunk, int micro_batch);
@@ -124,7 +127,8 @@ class Executor::Pass {
   FrozenShards* const frozen_;
   const PipelineShape shape_;
   const std::vector<Instruction>& list_;
-  const std::vector<Batch>& batches_;
+  std::vector<Batch> batches_;
+  const Pictures& pictures_;
   const Graph::Mode mode_;
   const Graph::Weights weights_;
   std::vector<BatchSizes> sizes_;
@@ -198,6 +202,7 @@ void Executor::Pass::send(const Message& out, Tensor tensor) {
 
 // MPI moves data only inside its calls, so that who computes for long has to make some.
 void Executor::Pass::let_messages_move() {
+  made_progress();
   if (!executor_.options_.overlap) return;
   pipeline_.poll();
   std::erase_if(sent_, [](InFlight& sent) { return sent.handle.test(); });
@@ -218,11 +223,20 @@ void Executor::Pass::need(std::int64_t block) {
   if (frozen_ != nullptr && frozen_->holds(block)) frozen_->use(block);
 }
 
+// The micro-batch on the model's device, where it stays: other chunks need what is small of it.
+Batch& Executor::Pass::begin(int chunk, int micro_batch) {
+  const auto index = static_cast<std::size_t>(micro_batch);
+  Batch& batch = batches_[index];
+  if (chunk > 0) return batch;
+  if (pictures_ && piece(chunk) == 0 && batch.has_image()) pictures_(index, batch);
+  return batch = batch.to(model_.device());
+}
+
 void Executor::Pass::forward(int chunk, int micro_batch) {
   if (sizes(micro_batch).labels == 0) return;
   const TraceSpan span("forward", "pipeline");
   const int here = piece(chunk);
-  const Batch& batch = batches_[static_cast<std::size_t>(micro_batch)];
+  Batch& batch = begin(chunk, micro_batch);
   Live live{std::make_unique<Graph>(mode_), {}, {}};
   live.graph->on_node([this] { let_messages_move(); });
   if (executor_.options_.overlap && reduced_.contains({chunk, micro_batch})) {
@@ -239,6 +253,7 @@ void Executor::Pass::forward(int chunk, int micro_batch) {
   for (std::int64_t block = blocks(here).begin; block < blocks(here).end; ++block) {
     need(block);
     live.output = model_.run({block, block + 1}, *live.graph, live.output, batch);
+    if (block == 0) batch.pixels = batch.features = Tensor();  // the graph keeps what backward needs of them
     if (frozen_ != nullptr) live.graph->on_return([this, block] { need(block); });
     let_messages_move();
   }
@@ -290,13 +305,13 @@ Executor::Executor(Multimodal& model, std::vector<BlockRange> pieces, Communicat
                    const ExecutorOptions& options)
     : model_(model), pieces_(std::move(pieces)), pipeline_(pipeline), optimizer_(optimizer), options_(options) {}
 
-double Executor::run(const Schedule& schedule, const std::vector<Batch>& batches) {
+double Executor::run(const Schedule& schedule, std::vector<Batch> batches, const Pictures& pictures) {
   check(schedule.shape.stages == pipeline_.size() && schedule.shape.pieces() == static_cast<int>(pieces_.size()) &&
             schedule.shape.micro_batches == static_cast<int>(batches.size()),
         "the schedule is for {} stages, {} pieces and {} micro-batches; there are {}, {} and {}", schedule.shape.stages,
         schedule.shape.pieces(), schedule.shape.micro_batches, pipeline_.size(), pieces_.size(), batches.size());
   losses_.assign(batches.size(), 0);
-  return Pass(*this, schedule, batches).run();
+  return Pass(*this, schedule, std::move(batches), pictures).run();
 }
 
 }  // namespace skymm

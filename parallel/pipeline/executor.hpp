@@ -12,9 +12,13 @@
 // between functions backward, the executor lets messages move. So do ZeRO's sums of gradients: a bucket leaves as soon
 // as backward has completed what is in it; and so do frozen weights that data-parallel ranks share out, a layer ahead.
 // Layers of a micro-batch that is passed over are gathered all the same: other ranks need them. A micro-batch has a
-// graph for each chunk that it is alive in; activations go as backward is done with them.
+// graph for each chunk that it is alive in; activations go as backward is done with them. A micro-batch comes to the
+// model's device as its forward begins, and its pictures go once the first block has read them: so they take the memory
+// of one micro-batch, however many there are.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "core/communicator.hpp"
@@ -33,6 +37,10 @@ struct ExecutorOptions {
   FrozenShards* frozen = nullptr;
 };
 
+// Fills in what a micro-batch begins with, pixels or features, when its forward does; asked on the first stage alone,
+// once for each micro-batch that has pictures and labels.
+using Pictures = std::function<void(std::size_t micro_batch, Batch& batch)>;
+
 class Executor {
  public:
   // pieces: of the whole model, in order; those of this stage (PipelineShape::piece) are the model's.
@@ -41,8 +49,9 @@ class Executor {
 
   // One pass over `batches`, by this stage's list of the schedule. Gradients add up in the parameters (or go to their
   // owners, where the list has ZeRO's instructions); a list without backwards keeps no activations. The sum of the
-  // losses on the stage that holds the head, 0 on the others. Collective over the pipeline.
-  double run(const Schedule& schedule, const std::vector<Batch>& batches);
+  // losses on the stage that holds the head, 0 on the others. `batches` may be in host memory, and without pictures
+  // where `pictures` bring them. Collective over the pipeline.
+  double run(const Schedule& schedule, std::vector<Batch> batches, const Pictures& pictures = {});
 
   // The loss of each micro-batch of the last run, where run() gave their sum; 0 of those without labels.
   const std::vector<double>& losses() const { return losses_; }

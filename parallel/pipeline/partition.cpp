@@ -198,21 +198,24 @@ std::string name_of(const MultimodalConfig& config, BlockRange piece) {
 }
 
 std::string partition_table(const MultimodalConfig& config, const StageCosts& costs,
-                            const std::vector<BlockRange>& pieces, int stages) {
+                            const std::vector<BlockRange>& pieces, int stages, double operations) {
   const auto cost_of = [&](std::size_t i) {
     return piece_cost(costs.of(static_cast<int>(i % static_cast<std::size_t>(stages))), pieces[i]);
   };
   double all = 0;
   for (std::size_t i = 0; i < pieces.size(); ++i) all += time_of(cost_of(i));
+  const auto work = [&](double of) {
+    return operations > 0 ? fmt::format("{:.3g} s", of / operations) : fmt::format("{:.1f} %", 100 * of / all);
+  };
   std::string table = fmt::format("  {:>5}  {:<26} {:>12} {:>14} {:>9} {:>9} {:>11} {:>11} {:>11}\n", "stage", "blocks",
                                   "trained", "frozen", "forward", "backward", "weights MiB", "kept MiB", "output MiB");
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const BlockCost cost = cost_of(i);
     constexpr double mib = 1024.0 * 1024.0;
-    table += fmt::format("  {:>5}  {:<26} {:>12} {:>14} {:>7.1f} % {:>7.1f} % {:>11.1f} {:>11.2f} {:>11.2f}\n",
+    table += fmt::format("  {:>5}  {:<26} {:>12} {:>14} {:>9} {:>9} {:>11.1f} {:>11.2f} {:>11.2f}\n",
                          i % static_cast<std::size_t>(stages), name_of(config, pieces[i]), cost.trained, cost.frozen,
-                         100 * cost.forward / all, 100 * (cost.backward + cost.recompute) / all, cost.weights / mib,
-                         cost.kept / mib, cost.output / mib);
+                         work(cost.forward), work(cost.backward + cost.recompute), cost.weights / mib, cost.kept / mib,
+                         cost.output / mib);
   }
   return table;
 }

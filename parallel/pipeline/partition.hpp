@@ -69,9 +69,10 @@ std::vector<BlockRange> cut_at(const MultimodalConfig& config, const std::vector
 std::vector<BlockRange> manual_cuts(const MultimodalConfig& config, const std::vector<std::string>& first_blocks,
                                     int pieces);
 
-// For people: a line a piece with its stage, blocks, parameters, share of the work and what crosses behind it.
+// For people: a line a piece with its stage, blocks, parameters, work and what crosses behind it. Work is the time that
+// a micro-batch takes where a rank does so many `operations` a second, and the share of the whole where these are 0.
 std::string partition_table(const MultimodalConfig& config, const StageCosts& costs,
-                            const std::vector<BlockRange>& pieces, int stages);
+                            const std::vector<BlockRange>& pieces, int stages, double operations = 0);
 
 // "vision.0 - resampler"
 std::string name_of(const MultimodalConfig& config, BlockRange piece);

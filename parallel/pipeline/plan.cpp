@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "core/error.hpp"
@@ -87,11 +88,14 @@ struct Order {
   int chunks;
 };
 
-std::vector<Order> orders_of(const GridShape& grid, std::size_t blocks) {
+std::vector<Order> orders_of(const GridShape& grid, std::size_t blocks, int own_chunks) {
   std::vector<Order> orders{{ScheduleKind::one_f_one_b, 1}};
   if (grid.pipeline == 1) return orders;
+  orders.push_back({ScheduleKind::gpipe, 1});
   orders.push_back({ScheduleKind::zero_bubble, 1});
-  for (const int chunks : {2, 4}) {
+  std::set<int> counts{2, 4};
+  if (own_chunks > 1) counts.insert(own_chunks);
+  for (const int chunks : counts) {
     if (static_cast<std::size_t>(grid.pipeline * chunks) <= blocks) {
       orders.push_back({ScheduleKind::interleaved, chunks});
     }
@@ -107,9 +111,15 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
       make_schedule(plan.schedule, {.stages = stages, .micro_batches = micro_batches, .chunks = plan.chunks});
   add_zero(schedule, plan.zero_stage);
   const DType dtype = input.form.dtype;
+  const RankForm form{.dtype = dtype,
+                      .zero_stage = plan.zero_stage,
+                      .data = data,
+                      .sharing = plan.sharing,
+                      .shard_frozen = input.shard_frozen,
+                      .by_nccl = input.by_nccl,
+                      .on_host = input.on_host};
   const auto memory_of = [&](int stage, const std::vector<BlockRange>& pieces) {
-    return rank_memory(costs.of(stage), pieces, schedule, stage, plan.zero_stage, data, dtype, plan.sharing,
-                       input.shard_frozen, input.by_nccl);
+    return rank_memory(costs.of(stage), pieces, schedule, stage, form);
   };
   const MemoryLimit limit{
       input.memory, [&](int stage, const std::vector<BlockRange>& pieces) { return memory_of(stage, pieces).total(); }};
@@ -139,7 +149,8 @@ void complete(Plan& plan, const PlanInput& input, const StageCosts& costs, const
         traffic, number(sent.gradients + sent.weights + frozen_traffic(static_cast<std::int64_t>(gathered), data)));
   }
   if (plan.problem.empty() && input.memory > 0 && plan.largest().total() > input.memory) {
-    plan.problem = fmt::format("needs {:.0f} MiB of {:.0f}", plan.largest().total() / mib, input.memory / mib);
+    plan.problem =
+        fmt::format("the fullest stage needs {:.1f} MiB of {:.1f}", plan.largest().total() / mib, input.memory / mib);
   }
   std::vector<PieceCost> times;
   for (int number = 0; number < shape.pieces(); ++number) {
@@ -161,8 +172,7 @@ const RankMemory& Plan::largest() const {
 }
 
 RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<BlockRange>& pieces,
-                       const Schedule& schedule, int stage, int zero_stage, int data, DType dtype, int sharing,
-                       bool shard_frozen, bool by_nccl) {
+                       const Schedule& schedule, int stage, const RankForm& form) {
   const std::vector<BlockCost> chunks = chunk_costs(costs, pieces);
   BlockCost sum;
   std::int64_t tables = 0;
@@ -174,22 +184,23 @@ RankMemory rank_memory(const std::vector<BlockCost>& costs, const std::vector<Bl
     sum.largest_layer = std::max(sum.largest_layer, chunk.largest_layer);
     if (chunk.tied > 0 && ++tables == 2) share_table(sum, chunk);
   }
-  ZeroSizes sizes = zero_sizes(chunks, schedule, stage, data, dtype);
-  sizes.by_nccl = by_nccl;
-  const ZeroMemory zero = zero_memory({.stage = zero_stage}, sizes);
-  const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(dtype)));
+  ZeroSizes sizes = zero_sizes(chunks, schedule, stage, form.data, form.dtype);
+  sizes.by_nccl = form.by_nccl;
+  const ZeroMemory zero = zero_memory({.stage = form.zero_stage}, sizes);
+  const double trained_weights = number(sum.trained) * number(static_cast<std::int64_t>(size_of(form.dtype)));
   ZeroMemory shards;
-  if (shard_frozen && data > 1) {
-    shards =
-        frozen_memory(static_cast<std::int64_t>(sum.frozen_layers), static_cast<std::int64_t>(sum.largest_layer), data);
+  if (form.shard_frozen && form.data > 1) {
+    shards = frozen_memory(static_cast<std::int64_t>(sum.frozen_layers), static_cast<std::int64_t>(sum.largest_layer),
+                           form.data);
     sum.weights -= sum.frozen_layers;
   }
   RankMemory memory;
-  memory.weights = (sum.weights - trained_weights) / sharing + number(zero.weights + shards.weights);
+  memory.weights = (sum.weights - trained_weights) / form.sharing + number(zero.weights + shards.weights);
   memory.gradients = number(zero.gradients);
   memory.optimizer = number(zero.optimizer);
   memory.communication = number(zero.communication + shards.communication);
   memory.activations = activation_peak(chunks, schedule, stage);
+  if (form.on_host) memory.checkpoint = number(zero_memory({.stage = 1}, sizes).optimizer);
   return memory;
 }
 
@@ -204,7 +215,7 @@ std::vector<Plan> plan(const PlanInput& input) {
   for (const GridShape& grid : grids_of(input.ranks, static_cast<int>(costs.blocks()))) {
     if (modes > 1 && static_cast<std::size_t>(grid.pipeline) != modes) continue;
     staged = true;
-    for (const Order& order : orders_of(grid, costs.blocks())) {
+    for (const Order& order : orders_of(grid, costs.blocks(), input.chunks)) {
       const PartitionShape shape{grid.pipeline, order.chunks};
       if (!can_cut(costs, shape)) continue;
       used = used || static_cast<int>(by_hand.size()) == shape.pieces();
@@ -228,13 +239,17 @@ std::vector<Plan> plan(const PlanInput& input) {
 
 Plan with_recompute(const Plan& plan, PlanInput input, Recompute mode) {
   input.recompute = {mode};
-  Plan other{.grid = plan.grid,
-             .schedule = plan.schedule,
-             .chunks = plan.chunks,
-             .zero_stage = plan.zero_stage,
-             .sharing = plan.sharing};
-  complete(other, input, costs_of(input), cuts_by_hand(input));
-  return other;
+  return completed({.grid = plan.grid,
+                    .schedule = plan.schedule,
+                    .chunks = plan.chunks,
+                    .zero_stage = plan.zero_stage,
+                    .sharing = plan.sharing},
+                   input);
+}
+
+Plan completed(Plan plan, const PlanInput& input) {
+  complete(plan, input, costs_of(input), cuts_by_hand(input));
+  return plan;
 }
 
 std::string plan_table(const std::vector<Plan>& plans, std::size_t most) {
@@ -262,18 +277,31 @@ std::string recompute_table(const PlanInput& input, const Plan& plan) {
   return table;
 }
 
+std::string options_of(const PlanInput& input, const Plan& plan) {
+  const std::vector<ModelBlock> blocks = model_blocks(input.model);
+  std::vector<std::string> cuts;
+  for (const BlockRange piece : plan.pieces) cuts.push_back(name_of(blocks[static_cast<std::size_t>(piece.begin)]));
+  cuts.erase(cuts.begin());  // the first piece begins with the model
+  return fmt::format(
+      "--parallel.data {} --parallel.pipeline {} --parallel.schedule {} --parallel.chunks {} --parallel.zero {} "
+      "--parallel.cuts {}",
+      plan.grid.data, plan.grid.pipeline, name_of(plan.schedule), plan.chunks, plan.zero_stage,
+      cuts.empty() ? "none" : fmt::format("{}", fmt::join(cuts, ",")));
+}
+
 std::string memory_table(const PlanInput& input, const Plan& plan) {
-  std::string table = fmt::format("  {:>5} {:>9} {:>11} {:>9} {:>9} {:>13} {:>9}  {}\n", "stage", "weights",
-                                  "activations", "gradients", "optimizer", "communication", "total", "blocks");
+  std::string table =
+      fmt::format("  {:>5} {:>9} {:>11} {:>9} {:>9} {:>13} {:>10} {:>9}  {}\n", "stage", "weights", "activations",
+                  "gradients", "optimizer", "communication", "checkpoint", "total", "blocks");
   for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
     const RankMemory& m = plan.stages[stage];
     std::vector<std::string> names;
     for (const BlockRange piece : pieces_of_stage(plan.pieces, plan.grid.pipeline, static_cast<int>(stage))) {
       names.push_back(name_of(input.model, piece));
     }
-    table += fmt::format("  {:>5} {:>9.1f} {:>11.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>9.1f}  {}\n", stage,
+    table += fmt::format("  {:>5} {:>9.1f} {:>11.1f} {:>9.1f} {:>9.1f} {:>13.1f} {:>10.1f} {:>9.1f}  {}\n", stage,
                          m.weights / mib, m.activations / mib, m.gradients / mib, m.optimizer / mib,
-                         m.communication / mib, m.total() / mib, fmt::join(names, ", "));
+                         m.communication / mib, m.checkpoint / mib, m.total() / mib, fmt::join(names, ", "));
   }
   if (plan.sharing > 1) {
     table +=

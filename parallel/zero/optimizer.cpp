@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/progress.hpp"
 #include "core/trace.hpp"
 #include "ops/kernels/kernels.hpp"
 #include "parallel/zero/chunk.hpp"
@@ -98,6 +99,7 @@ void Optimizer::update(const StepReport& report, float learning_rate, double wei
       const Update& update = updates_[i];
       adamw.weight_decay = state.slice.shape.rank() >= 2 ? options_.weight_decay : 0.0F;
       kernels(state.master).adamw(state.master, state.m, state.v, update.gradient, update.value, adamw);
+      made_progress();
       if (overlap_) chunks_[chunk]->share_values(update.end);
     }
     chunks_[chunk]->finish_sharing();

@@ -74,6 +74,12 @@ TEST_F(Config, ReadsEveryKindOfValue) {
   EXPECT_EQ(config.train.time_limit_minutes, 7.5);
 }
 
+TEST_F(Config, ReadsTheMemoryOfARank) {
+  EXPECT_EQ(memory_limit(parse({}).parallel), 0);
+  EXPECT_EQ(memory_limit(parse({"--parallel.memory", "1.5K"}).parallel), 1536);
+  EXPECT_THAT(error_of({"--parallel.memory", "much"}), HasSubstr("parallel.memory: 'much' is neither none nor a size"));
+}
+
 TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--parallel.schedule", "interleaved"}), HasSubstr("set parallel.chunks 2"));
   EXPECT_THAT(error_of({"--parallel.pipeline", "2", "--parallel.chunks", "2"}), HasSubstr("it is 1f1b"));

@@ -79,9 +79,43 @@ TEST(Layout, CutsByHandAreKept) {
   const Layout layout = layout_of(config, 3);
   EXPECT_EQ(layout.pieces[1].begin, first_block(model, BlockKind::embedding));
   EXPECT_EQ(layout.pieces[2].begin, first_block(model, BlockKind::layer) + 5);
-  EXPECT_THAT(layout.table, HasSubstr("embedding - layers.4"));
+  EXPECT_THAT(partition_table(model, layout.costs, layout.pieces, 3), HasSubstr("embedding - layers.4"));
   config.parallel.cuts = {"embedding"};
   EXPECT_THAT(error_of([&] { layout_of(config, 3); }), HasSubstr("3"));
+}
+
+// What skymm plan says of the grid, schedule and limit that the config has.
+Plan planned(const TrainConfig& config, int ranks) {
+  const MultimodalConfig model = model_config(config, 512);
+  for (const Plan& plan :
+       plan(plan_input(config, model, compute_form(parse_dtype(config.model.dtype), cpu()), ranks, 1))) {
+    if (plan.grid.pipeline == config.parallel.pipeline && name_of(plan.schedule) == config.parallel.schedule &&
+        plan.chunks == config.parallel.chunks && (plan.grid.data == 1 || plan.zero_stage == config.parallel.zero)) {
+      return plan;
+    }
+  }
+  return {};
+}
+
+TEST(Layout, UnderALimitOfMemoryTheModelIsCutAsPlanned) {
+  for (const int ranks : {2, 4}) {
+    TrainConfig config = on_pipeline(2);
+    const Plan free = planned(config, ranks);
+    EXPECT_EQ(layout_of(config, ranks).pieces, free.pieces);
+    Plan limited;
+    for (double share = 0.99; share > 0.5 && (limited.pieces.empty() || limited.pieces == free.pieces); share -= 0.01) {
+      config.parallel.memory = fmt::format("{}", share * free.largest().total());
+      limited = planned(config, ranks);
+    }
+    ASSERT_EQ(limited.problem, "");
+    ASSERT_NE(limited.pieces, free.pieces);
+    EXPECT_EQ(layout_of(config, ranks).pieces, limited.pieces);
+    config.parallel.cuts = {"layers.1"};
+    config.parallel.memory = "1M";
+    EXPECT_THAT(error_of([&] { layout_of(config, ranks); }), HasSubstr("needs"));
+    config.parallel.cuts = {};
+    EXPECT_THAT(error_of([&] { layout_of(config, ranks); }), HasSubstr("the model does not fit: at best stage"));
+  }
 }
 
 TEST(Layout, WhatDoesNotFitIsSaidBeforeAnythingIsLoaded) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/memory.hpp"
+#include "core/progress.hpp"
 #include "io/weights/safetensors.hpp"
 #include "launch/assembly/model_loading.hpp"
 #include "parallel/communicator.hpp"
@@ -82,6 +83,16 @@ TEST(Loading, ReadsEachByteOnceAndKeepsNoneTwice) {
 #endif
   }
   EXPECT_EQ(file->bytes_read(), payload(*file));
+}
+
+TEST(Loading, EachWeightThatIsWrittenOrReadIsProgress) {
+  const TemporaryFolder folder;
+  const std::uint64_t start = progress_made();
+  const std::shared_ptr<const WeightSource> file = write_weights(folder.file("weights.safetensors"), config());
+  const std::uint64_t written = progress_made();
+  EXPECT_GE(written - start, file->entries().size());
+  load_piece(config(), all_blocks(config()), file);
+  EXPECT_GE(progress_made() - written, file->entries().size());
 }
 
 // A rank's piece of a model of many small blocks: 104 MB in bf16, of which a layer is a twenty-fifth.

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "launch/assembly/layout.hpp"
 #include "launch/config/options.hpp"
 #include "support/tiny_run.hpp"
 
@@ -42,6 +43,27 @@ TEST(PlanCommand, ListsWhatFitsAndFailsWhereNothingDoes) {
   EXPECT_THAT(all.text, ::testing::ContainsRegex("1 +2 +1f1b +1 +0 .* fits"));
   EXPECT_THAT(all.text, ::testing::ContainsRegex("2 +1 +- +1 +1 .* fits"));
   EXPECT_THAT(all.text, ::testing::Not(::testing::HasSubstr("one copy")));
+  // What it says to train with makes the same cut.
+  const auto options = [](const Answer& answer) {
+    const std::size_t at = answer.text.find("--parallel.data");
+    std::istringstream words(answer.text.substr(at, answer.text.find('\n', at) - at));
+    return std::vector<std::string>{std::istream_iterator<std::string>(words), {}};
+  };
+  const auto cut_by = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"--config", dir + "/config.ini"});
+    const TrainConfig by = *parse_config(more);
+    return make_layout(by, model_config(by, decoder_preset("pico").vocabulary), 2).pieces;
+  };
+  const Answer pipelines = answer(with({"--memory", "200M"}));
+  EXPECT_THAT(options(pipelines), ::testing::IsSupersetOf({"--parallel.pipeline", "2", "--parallel.cuts"}));
+  EXPECT_EQ(cut_by(options(pipelines)), cut_by({"--parallel.pipeline", "2", "--parallel.memory", "200M"}));
+  config.parallel.pipeline = 2;  // not where the costs would cut it
+  config.parallel.cuts = {"layers.5"};
+  write_file(dir + "/cut.ini", to_ini(config));
+  const Answer by_hand = answer({"--config", dir + "/cut.ini", "--ranks", "2", "--gflops", "100", "--memory", "200M"});
+  EXPECT_THAT(by_hand.text, ::testing::ContainsRegex("  1 .* layers.5 - head"));
+  config.parallel.pipeline = 1;
+  config.parallel.cuts = {};
   const Answer together = answer(with({"--ranks-per-node", "2"}));
   EXPECT_THAT(together.text, ::testing::HasSubstr("one copy for 2 ranks of a node"));
   config.run.device = "cuda";  // ranks on GPUs have a copy each

@@ -53,6 +53,46 @@ TEST_F(ExecutorOnRanks, AStageWithoutAnythingTrainableWaitsForNoGradient) {
   for (const auto& [name, gradient] : trained.gradients) EXPECT_EQ(gradient, expected.gradients.at(name)) << name;
 }
 
+TEST_F(ExecutorOnRanks, RecomputesWithoutThePictures) {
+  std::vector<Batch> bare = batches;
+  for (Batch& batch : bare) batch.pixels = Tensor();
+  for (const Recompute mode : {Recompute::attention_mlp, Recompute::full}) {
+    MultimodalConfig again = config;
+    again.recompute = mode;
+    const PipelineShape shape{ranks().size(), micro_batches, 2};
+    PipelineRank rank(again, shape, ranks());
+    std::vector<int> asked;
+    rank.executor->run(make_schedule(ScheduleKind::interleaved, shape), bare, [&](std::size_t i, Batch& batch) {
+      asked.push_back(static_cast<int>(i));
+      batch.pixels = batches[i].pixels;
+    });
+    Result trained;
+    take_gradients(*rank.model, trained);
+    for (const auto& [name, gradient] : trained.gradients) EXPECT_EQ(gradient, whole.gradients.at(name)) << name;
+    EXPECT_EQ(asked, ranks().rank() == 0 ? std::vector<int>({0, 3, 4}) : std::vector<int>());  // 2 has no labels
+  }
+}
+
+TEST_F(ExecutorOnRanks, MoreMicroBatchesTakeTheFirstStageNoMoreMemory) {
+  const auto most = [&](int count) {
+    Batch bare = batches[0];
+    bare.pixels = Tensor();
+    const PipelineShape shape{ranks().size(), count, 1};
+    PipelineRank rank(config, shape, ranks());
+    CachingAllocator& memory = cpu().allocator();
+    memory.reset_peak();
+    const std::size_t before = memory.use(Purpose::activations).current;
+    const std::vector<Batch> alike(static_cast<std::size_t>(count), bare);
+    rank.executor->run(make_schedule(ScheduleKind::one_f_one_b, shape), alike,
+                       [&](std::size_t, Batch& batch) { batch.pixels = batches[0].pixels.clone(); });
+    return memory.use(Purpose::activations).peak - before;
+  };
+  const std::size_t few = most(4), many = most(16);
+  if (ranks().rank() == 0) {
+    EXPECT_LT(many, few + batches[0].pixels.bytes() / 2);
+  }
+}
+
 TEST_F(ExecutorOnRanks, SharedBatchesAreTheFirstStagesButForPixels) {
   const std::vector<Batch> shared = share_batches(ranks(), ranks().rank() == 0 ? batches : std::vector<Batch>());
   ASSERT_EQ(shared.size(), batches.size());

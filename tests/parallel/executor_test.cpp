@@ -2,6 +2,7 @@
 #include "parallel/pipeline/executor.hpp"
 
 #include "core/error.hpp"
+#include "core/progress.hpp"
 #include "support/pipeline.hpp"
 #include "support/text.hpp"
 
@@ -33,6 +34,17 @@ TEST(Executor, ForwardAloneHasTheLossAndLeavesNoGradient) {
   const Result seen = rank.train(make_forward_schedule(rank.shape), batches);
   EXPECT_EQ(seen.loss, run_whole(config, batches).loss);
   for (const auto& [name, gradient] : seen.gradients) EXPECT_THAT(gradient, ::testing::Each(0.0)) << name;
+}
+
+TEST(Executor, EachBlockForwardAndBackwardIsProgress) {
+  const MultimodalConfig config = pipeline_config();
+  SingleCommunicator alone;
+  for (const bool overlap : {true, false}) {
+    PipelineRank rank(config, {1, 1, 1}, alone, {overlap});
+    const std::uint64_t before = progress_made();
+    rank.train(make_schedule(ScheduleKind::gpipe, rank.shape), {pipeline_batches(config)[0]});
+    EXPECT_GE(progress_made() - before, static_cast<std::uint64_t>(2 * all_blocks(config).size()));
+  }
 }
 
 TEST(Executor, AScheduleOfAnotherShapeIsRefused) {

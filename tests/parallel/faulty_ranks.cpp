@@ -14,6 +14,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "core/progress.hpp"
 #include "ops/kernels/cuda/device.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/job.hpp"
@@ -36,6 +37,26 @@ void sum_but(Communicator& ranks, const std::function<void()>& instead) {
 
 void sleep_for_ever() {
   for (;;) std::this_thread::sleep_for(std::chrono::seconds(1));
+}
+
+// Longer than a rank may wait, part by part.
+void work_for_long() {
+  for (double worked = 0; worked < watchdog_limit() + 3; worked += 0.1) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    made_progress();
+  }
+}
+
+// The launcher does not see who ends, for some seconds: a process of none of our files lets it go on.
+void stop_launcher_for_a_while() {
+  const pid_t launcher = getppid();
+  if (fork() == 0) {
+    close_range(0, ~0U, 0);
+    sleep(3);
+    kill(launcher, SIGCONT);
+    _exit(0);
+  }
+  kill(launcher, SIGSTOP);
 }
 
 // As /proc tells it: "00:01 1234", device and inode.
@@ -61,6 +82,28 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
        });
      }},
     {"computing", [](Communicator& ranks) { sum_but(ranks, sleep_for_ever); }},
+    {"slow",  // not a fault either; one rank waits for it through another
+     [](Communicator& ranks) {
+       if (ranks.rank() == faulty) work_for_long();
+       if (ranks.rank() == 0) ranks.recv(ones(10), faulty, 5);
+       if (ranks.rank() == faulty) ranks.send(ones(10), 0, 5);
+       if (ranks.rank() == 0) ranks.send(ones(10), 2, 5);
+       if (ranks.rank() == 2) ranks.recv(ones(10), 0, 5);
+     }},
+    {"slow_then_stopped",
+     [](Communicator& ranks) {
+       sum_but(ranks, [] {
+         work_for_long();
+         raise(SIGSTOP);
+       });
+     }},
+    {"killed_unnoticed",  // by the launcher
+     [](Communicator& ranks) {
+       sum_but(ranks, [] {
+         stop_launcher_for_a_while();
+         raise(SIGKILL);
+       });
+     }},
     {"killed",  // in the middle of a large sum
      [](Communicator& ranks) {
        Handle sum = ranks.iall_reduce(ones(3000000));

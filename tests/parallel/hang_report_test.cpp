@@ -15,7 +15,7 @@ constexpr double now = 1000;
 RankView view(int rank, State state, int waits_for = -1) {
   RankView view{.rank = rank};
   view.status = RankStatus(state, {CallKind::all_reduce, DType::f32, -1, 0, 300, 17}, "data 1");
-  view.status.since = view.status.moved = now - 30;
+  view.status.since = now - 30;
   view.status.waits_for = waits_for;
   return view;
 }

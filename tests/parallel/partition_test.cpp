@@ -152,6 +152,8 @@ TEST(Partition, AHeavyVitIsAStageThatTrainsNothing) {
   EXPECT_EQ(piece_cost(costs, pieces[0]).trained, 0);
   EXPECT_EQ(piece_cost(costs, pieces[0]).backward, 0);
   EXPECT_THAT(partition_table(config, costs, pieces, 2), ::testing::ContainsRegex("0 +vision.0 - vision[.0-9]+ +0 "));
+  const double forward = piece_cost(costs, pieces[0]).forward;  // takes 2.5 s where a rank does so much in them
+  EXPECT_THAT(partition_table(config, costs, pieces, 2, forward / 2.5), ::testing::ContainsRegex("  2.5 s +0 s "));
 }
 
 TEST(Partition, CutsByHand) {

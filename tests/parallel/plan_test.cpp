@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/error.hpp"
+#include "launch/training/checkpointer.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/zero/optimizer.hpp"
 #include "support/models.hpp"
+#include "support/text.hpp"
 
 namespace skymm::testing {
 namespace {
@@ -38,7 +41,8 @@ class Meter {
   }
 
  private:
-  static constexpr std::array all{Purpose::weights, Purpose::activations, Purpose::gradients, Purpose::optimizer};
+  static constexpr std::array all{Purpose::weights, Purpose::activations, Purpose::gradients, Purpose::optimizer,
+                                  Purpose::checkpoints};
   std::map<Purpose, std::size_t> before_;
 };
 
@@ -56,7 +60,7 @@ TEST_P(PlanOf, MemoryOfARankIsWhatAStepTakes) {
       plan({.model = config, .form = compute_form(DType::bf16, cpu()), .micro_batch = counts, .micro_batches = 2});
   ASSERT_EQ(plans.size(), 1U);
   const Batch batch = batch_of(config, samples, DType::bf16);
-  const Meter meter;
+  const Meter meter;  // the pixels are there before
   const auto model = random_model(config, DType::bf16);
   const double weights = meter.now(Purpose::weights);
   SingleCommunicator world;
@@ -67,16 +71,20 @@ TEST_P(PlanOf, MemoryOfARankIsWhatAStepTakes) {
     graph.backward(loss, Tensor::full({1}, DType::f32, 1));
   }
   optimizer.step(1e-3F, 1);
+  const TemporaryFolder folder;
+  Checkpointer checkpointer(folder.file("checkpoints"), {1}, optimizer, {});
+  checkpointer.begin({});
+  EXPECT_TRUE(checkpointer.finish());
   const RankMemory& predicted = plans[0].largest();
   expect_within_a_tenth(weights, predicted.weights, "weights");
   expect_within_a_tenth(meter.peak(Purpose::gradients), predicted.gradients, "gradients");
   expect_within_a_tenth(meter.peak(Purpose::optimizer), predicted.optimizer, "optimizer");
-  // The pixels were there before.
-  expect_within_a_tenth(meter.peak(Purpose::activations) + static_cast<double>(batch.pixels.bytes()),
-                        predicted.activations, "activations");
+  expect_within_a_tenth(meter.peak(Purpose::checkpoints), predicted.checkpoint, "checkpoint");
+  expect_within_a_tenth(meter.peak(Purpose::activations), predicted.activations, "activations");
 }
 
-// What a stage keeps while it works through its list, every micro-batch alike, with its pixels where there is a ViT.
+// What a stage keeps while it works through its list, every micro-batch alike, as the executor does it: block by block,
+// with pixels until the first has read them.
 double activations_of(Multimodal& model, const Schedule& schedule, int stage, const Batch& batch) {
   struct Live {
     Batch batch;
@@ -101,8 +109,11 @@ double activations_of(Multimodal& model, const Schedule& schedule, int stage, co
         here.input =
             gradient_crosses(config, piece.begin, sizes) ? here.graph.input(received) : here.graph.constant(received);
       }
-      here.output = model.run(piece, here.graph, here.input, here.batch);
-      here.input = Variable();
+      here.output = std::exchange(here.input, Variable());
+      for (std::int64_t block = piece.begin; block < piece.end; ++block) {
+        here.output = model.run({block, block + 1}, here.graph, here.output, here.batch);
+        here.batch.pixels = Tensor();
+      }
     } else {
       const Variable output = std::exchange(here.output, Variable());
       if (output.needs_gradient()) {
@@ -128,7 +139,7 @@ TEST_P(PlanOf, MemoryOfAStageIsWhatItsScheduleKeepsAlive) {
       const std::vector<BlockRange> own = pieces_of_stage(pieces, shape.stages, stage);
       config.recompute = modes[static_cast<std::size_t>(stage)];
       const auto model = random_model(config, own, DType::bf16);
-      const RankMemory predicted = rank_memory(costs.of(stage), own, schedule, stage, 0, 1, DType::bf16);
+      const RankMemory predicted = rank_memory(costs.of(stage), own, schedule, stage, {});
       const double measured = activations_of(*model, schedule, stage, batch);
       expect_within_a_tenth(measured, predicted.activations, "activations");
     }
@@ -140,7 +151,7 @@ TEST(Plan, ZeroShardsWhatTrains) {
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
   const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
   const auto memory = [&](int zero_stage) {
-    return rank_memory(costs, {all_blocks(config)}, schedule, 0, zero_stage, 4, DType::bf16);
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, {.zero_stage = zero_stage, .data = 4});
   };
   const double trained = static_cast<double>(piece_cost(costs, all_blocks(config)).trained);
   EXPECT_DOUBLE_EQ(memory(0).optimizer, 12 * trained);
@@ -150,7 +161,10 @@ TEST(Plan, ZeroShardsWhatTrains) {
   EXPECT_EQ(memory(0).weights, memory(2).weights);
   EXPECT_EQ(memory(0).communication, 0);
   EXPECT_GT(memory(2).communication, 0);
-  const RankMemory by_nccl = rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::bf16, 1, false, true);
+  for (const int zero_stage : {0, 1, 3}) EXPECT_DOUBLE_EQ(memory(zero_stage).checkpoint, 3 * trained);  // to write
+  const RankForm on_gpu{.data = 4, .on_host = false};
+  EXPECT_EQ(rank_memory(costs, {all_blocks(config)}, schedule, 0, on_gpu).checkpoint, 0);
+  const RankMemory by_nccl = rank_memory(costs, {all_blocks(config)}, schedule, 0, {.data = 4, .by_nccl = true});
   EXPECT_DOUBLE_EQ(by_nccl.communication, 4 * trained);  // less than four buckets
 }
 
@@ -159,7 +173,7 @@ TEST(Plan, RanksOfANodeShareWhatIsFrozen) {
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
   const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
   const auto memory = [&](int sharing) {
-    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, 4, DType::f32, sharing);
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0, {.dtype = DType::f32, .data = 4, .sharing = sharing});
   };
   const BlockCost whole = piece_cost(costs, all_blocks(config));
   const double trained = 4 * static_cast<double>(whole.trained);
@@ -189,7 +203,8 @@ TEST(Plan, DataParallelRanksShareOutFrozenLayers) {
   const std::vector<BlockCost> costs = block_costs(config, counts, {});
   const Schedule schedule = make_schedule(ScheduleKind::one_f_one_b, {.stages = 1, .micro_batches = 4});
   const auto memory = [&](int data, bool shard, int sharing = 1) {
-    return rank_memory(costs, {all_blocks(config)}, schedule, 0, 0, data, DType::bf16, sharing, shard);
+    return rank_memory(costs, {all_blocks(config)}, schedule, 0,
+                       {.data = data, .sharing = sharing, .shard_frozen = shard});
   };
   const BlockCost whole = piece_cost(costs, all_blocks(config));
   EXPECT_GT(whole.frozen_layers, 0);
@@ -226,7 +241,7 @@ TEST(Plan, ATiedTableOnOneRankIsOneTable) {
   const BlockRange all = all_blocks(config);
   const auto weights = [&](const std::vector<BlockRange>& pieces, int chunks) {
     const Schedule list = chunks == 2 ? schedule : make_schedule(ScheduleKind::gpipe, {});
-    return rank_memory(costs, pieces, list, 0, 0, 1, DType::bf16).weights;
+    return rank_memory(costs, pieces, list, 0, {}).weights;
   };
   EXPECT_DOUBLE_EQ(weights({{0, 5}, {5, all.end}}, 2), weights({all}, 1));
 }
@@ -267,6 +282,23 @@ TEST(Plan, GridsThatFitComeFirstAndSoDoFastOnes) {
       EXPECT_EQ(candidate.pieces[0].end, first_block(config, BlockKind::resampler));
     }
   }
+}
+
+TEST(Plan, EveryScheduleIsPlannedAndTheRecipesOwnChunks) {
+  PlanInput input{.model = config_of("vit-pico", "pico"), .micro_batch = counts, .micro_batches = 8, .ranks = 2};
+  input.chunks = 3;
+  std::set<std::pair<std::string_view, int>> planned;
+  std::map<std::string_view, double> activations;
+  for (const Plan& candidate : plan(input)) {
+    if (candidate.grid.pipeline == 1) continue;
+    planned.insert({name_of(candidate.schedule), candidate.chunks});
+    activations[name_of(candidate.schedule)] = candidate.stages[0].activations;
+  }
+  EXPECT_EQ(
+      planned,
+      (std::set<std::pair<std::string_view, int>>{
+          {"1f1b", 1}, {"gpipe", 1}, {"interleaved", 2}, {"interleaved", 3}, {"interleaved", 4}, {"zero-bubble", 1}}));
+  EXPECT_GT(activations["gpipe"], 2 * activations["1f1b"]);  // of 8 micro-batches, and of 2
 }
 
 TEST(Plan, RecomputationTradesTimeForMemory) {
