@@ -17,11 +17,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::string_view prefix = "base_model.model.";  // PEFT's, in front of every name
 constexpr const char* index_name = "model.safetensors.index.json";
 constexpr std::string_view a_end = ".lora_A.weight", b_end = ".lora_B.weight";
-
-bool is_lora(const std::string& name) { return name.ends_with(a_end) || name.ends_with(b_end); }
 
 // "model.layers.0.self_attn.q_proj" of the weights and matrices of that layer.
 std::string layer_of(const std::string& name) { return name.substr(0, name.size() - a_end.size()); }
@@ -86,6 +83,8 @@ DType merged_dtype(const WeightEntry& entry) {
 
 }  // namespace
 
+bool is_lora(const std::string& name) { return name.ends_with(a_end) || name.ends_with(b_end); }
+
 double Adapter::scaling() const {
   const auto r = static_cast<double>(rank);
   return alpha / (rank_stabilized ? std::sqrt(r) : r);
@@ -124,7 +123,7 @@ Adapter adapter_of(const TrainedRun& run) {
   return adapter;
 }
 
-Adapter read_adapter(const std::string& folder) {
+Adapter read_adapter_config(const std::string& folder) {
   const std::string path = folder + "/adapter_config.json";
   const json config = read_json(path);
   const auto shown = [&](const char* key) {
@@ -146,11 +145,17 @@ Adapter read_adapter(const std::string& folder) {
   Adapter adapter{.rank = rank.get<std::int64_t>(), .alpha = alpha.get<double>()};
   adapter.rank_stabilized = config.value("use_rslora", json(false)) == true;
   if (const json base = config.value("base_model_name_or_path", json()); base.is_string()) adapter.base = base;
+  return adapter;
+}
+
+Adapter read_adapter(const std::string& folder) {
+  Adapter adapter = read_adapter_config(folder);
   std::set<std::string> targets;
   const SafetensorsReader file(folder + "/adapter_model.safetensors");
   for (const WeightEntry& entry : file.entries()) {
-    check(entry.name.starts_with(prefix), "{}: the name '{}' does not begin with {}", file.path(), entry.name, prefix);
-    adapter.tensors.emplace_back(entry.name.substr(prefix.size()), file.read(entry.name));
+    check(entry.name.starts_with(peft_prefix), "{}: the name '{}' does not begin with {}", file.path(), entry.name,
+          peft_prefix);
+    adapter.tensors.emplace_back(entry.name.substr(peft_prefix.size()), file.read(entry.name));
     targets.insert(target_of(entry.name));
   }
   adapter.targets.assign(targets.begin(), targets.end());
@@ -172,7 +177,7 @@ void write_adapter(const Adapter& adapter, const std::string& folder) {
                        {"fan_in_fan_out", false},
                        {"inference_mode", true}};
   NamedTensors tensors;
-  for (const auto& [name, x] : adapter.tensors) tensors.emplace_back(std::string(prefix) + name, x);
+  for (const auto& [name, x] : adapter.tensors) tensors.emplace_back(std::string(peft_prefix) + name, x);
   fs::create_directories(folder);
   write_safetensors(folder + "/adapter_model.safetensors", tensors, {{"format", "pt"}});
   write_file(folder + "/adapter_config.json", config.dump(2) + "\n");

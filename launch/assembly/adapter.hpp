@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "io/hash.hpp"
@@ -11,6 +12,10 @@
 #include "launch/config/config.hpp"
 
 namespace skymm {
+
+inline constexpr std::string_view peft_prefix = "base_model.model.";  // in front of every name in PEFT's files
+
+bool is_lora(const std::string& name);  // "model.layers.0.self_attn.q_proj.lora_A.weight"
 
 struct Adapter {
   std::int64_t rank = 0;
@@ -37,6 +42,7 @@ Adapter adapter_of(const TrainedRun& run);
 // PEFT's folder. Throws Error that names what is not plain LoRA (DoRA, ranks by pattern, trained biases), a matrix
 // without its partner, and shapes that do not belong together.
 Adapter read_adapter(const std::string& folder);
+Adapter read_adapter_config(const std::string& folder);  // the same without targets and tensors
 void write_adapter(const Adapter& adapter, const std::string& folder);
 
 // `base` with the adapter's terms added to the weights, W + scaling B A, summed in f32 and rounded once to W's dtype

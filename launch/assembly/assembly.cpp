@@ -106,6 +106,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   check(model.lora.rank > 0 || !weights.has_lora(),
         "model.weights holds LoRA, which model.train leaves out: add lora to model.train, or merge it into the decoder "
         "(skymm weights merge)");
+  check_settings(weights.files(), config.model, model.decoder.layers);
   if (config.parallel.shard_frozen && replicas.size() > 1) {
     assembly.shards = std::make_unique<FrozenShards>(replicas, config.parallel.overlap);
   }
@@ -115,7 +116,9 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   for (const PretrainedPart& part : pretrained.parts) {
     for (const std::string& file : part.source->files()) assembly.files.push_back(file);
   }
-  std::ranges::copy(config.model.weights, std::back_inserter(assembly.files));
+  for (const WeightFile& file : weights.files()) {
+    for (const std::string& path : file.source->files()) assembly.files.push_back(path);
+  }
   describe_whole(assembly, loaded, pipeline);
   if (model.features) assembly.model->drop_vision();
   return assembly;

@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/weights/quantized.hpp"
+#include "launch/assembly/adapter.hpp"
 #include "ops/layers/init.hpp"
 
 namespace skymm {
@@ -142,10 +143,9 @@ PretrainedPart bind_table(const Table& table, std::shared_ptr<const WeightSource
   return part;
 }
 
-const WeightSource* file_with(const std::vector<std::unique_ptr<WeightSource>>& files, const std::string& name) {
-  const auto found = std::find_if(files.rbegin(), files.rend(),
-                                  [&](const auto& file) { return file->contains(name) || has_quantized(*file, name); });
-  return found == files.rend() ? nullptr : found->get();
+const WeightFile* file_with(const std::vector<WeightFile>& files, const std::string& name) {
+  const auto found = std::find_if(files.rbegin(), files.rend(), [&](const auto& file) { return file.has(name); });
+  return found == files.rend() ? nullptr : &*found;
 }
 
 void read_parameter(const WeightSource& source, const std::string& name, const WeightPlace& place, Parameter& to) {
@@ -230,9 +230,7 @@ Pretrained open_pretrained(const TrainConfig& config, std::int64_t vocabulary) {
 }
 
 WeightLoader::WeightLoader(std::vector<PretrainedPart> parts, const std::vector<std::string>& files, std::uint64_t seed)
-    : parts_(std::move(parts)), seed_(seed) {
-  for (const std::string& path : files) files_.push_back(open_weights(path));
-}
+    : parts_(std::move(parts)), files_(open_weight_files(files)), seed_(seed) {}
 
 const PretrainedPart* WeightLoader::part_with(const std::string& name) const {
   const auto found = std::ranges::find_if(parts_, [&](const auto& part) { return part.places.contains(name); });
@@ -254,9 +252,7 @@ void WeightLoader::check_resampler(const std::vector<NamedParameter>& parameters
   const auto is_part = [](const std::string& name) { return name.starts_with("resampler."); };
   std::vector<std::string> unused;
   for (const auto& file : files_) {
-    for (const WeightEntry& entry : file->entries()) {
-      if (is_part(entry.name)) unused.push_back(entry.name);
-    }
+    std::ranges::copy_if(file.names(), std::back_inserter(unused), is_part);
   }
   bool wanted = false;
   for (const auto& [name, parameter] : parameters) {
@@ -269,18 +265,16 @@ void WeightLoader::check_resampler(const std::vector<NamedParameter>& parameters
 }
 
 bool WeightLoader::has_lora() const {
-  return std::ranges::any_of(files_, [](const auto& file) {
-    return std::ranges::any_of(file->entries(),
-                               [](const WeightEntry& entry) { return entry.name.ends_with(".lora_A.weight"); });
-  });
+  return std::ranges::any_of(files_, [](const auto& file) { return std::ranges::any_of(file.names(), is_lora); });
 }
 
 void WeightLoader::load(const NamedParameter& entry) const {
   const auto& [name, parameter] = entry;
-  if (const WeightSource* file = file_with(files_, name); file != nullptr && has_quantized(*file, name)) {
-    skymm::load(*parameter, read_quantized(*file, name));
-  } else if (file != nullptr) {
-    read_parameter(*file, name, {name, 0, file->entry(name).rows()}, *parameter);
+  if (const WeightFile* file = file_with(files_, name); file != nullptr) {
+    const WeightSource& source = *file->source;
+    const std::string theirs = file->prefix + name;
+    if (has_quantized(source, theirs)) return skymm::load(*parameter, read_quantized(source, theirs));
+    read_parameter(source, name, {theirs, 0, source.entry(theirs).rows()}, *parameter);
   } else if (const PretrainedPart* part = part_with(name)) {
     read_parameter(*part->source, name, part->places.at(name), *parameter);
   } else {

@@ -127,10 +127,10 @@ const std::vector<Option>& config_options() {
       {"model.lora_targets", "LIST", "linear layers that get LoRA, such as q_proj,v_proj; none: all but the head",
        [](C& c) -> Field { return &c.model.lora_targets; }},
       {"model.rslora", "BOOL", "scale LoRA by alpha / sqrt(rank)", [](C& c) -> Field { return &c.model.rslora; }},
-      {"model.weights", "FILES",
-       "safetensors files, read by name over the pretrained weights, later ones win; what no file has starts at "
-       "random, "
-       "if it trains, and is an error, if it is frozen",
+      {"model.weights", "PATHS",
+       "weights read by name over the pretrained ones, later ones win: safetensors files, such as another run's "
+       "trained.safetensors; folders with an adapter of PEFT's or what skymm weights export wrote. What no file has "
+       "starts at random, if it trains, and is an error, if it is frozen",
        [](C& c) -> Field { return &c.model.weights; }},
       {"model.tokenizer", "FILE", "tokenizer.model, tokenizer.json or GGUF; none: the pretrained decoder's",
        [](C& c) -> Field { return &c.model.tokenizer; }},

@@ -254,6 +254,41 @@ TEST(Pretrained, FilesWithAnotherLoraOrResamplerAreRefused) {
   EXPECT_THAT(error_of([&] { assemble(config); }), HasSubstr("not the one of model.resampler"));
 }
 
+TEST(Pretrained, AnAdapterOfPeftGoesOn) {
+  const LoraOptions lora{.rank = 2, .alpha = 6, .targets = {"q_proj", "v_proj", "down_proj"}};
+  for (const std::string& path : {golden("adapter"), golden("adapter") + "/adapter_model.safetensors"}) {
+    const Tensor logits = testing::decoder_logits(golden("llama"), expected().read("tokens"), DType::f32, lora, {path});
+    EXPECT_CLOSE(logits, testing::values_of(expected().read("adapter.logits")), 2e-6);
+  }
+}
+
+TEST(Pretrained, AnAdapterWithOtherSettingsIsRefused) {
+  TrainConfig config;
+  config.model.lora_rank = 2;
+  config.model.lora_alpha = 6;
+  config.model.lora_targets = {"v_proj", "q_proj", "down_proj"};
+  const std::vector<WeightFile> files = open_weight_files({golden("adapter")});
+  EXPECT_NO_THROW(check_settings(files, config.model, 2));
+  EXPECT_THAT(error_of([&] { check_settings(files, config.model, 1); }), HasSubstr("holds model.layers.1."));
+  const auto refusal = [&](const std::function<void(ModelConfig&)>& change) {
+    ModelConfig model = config.model;
+    change(model);
+    return error_of([&] { check_settings(files, model, 2); });
+  };
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.lora_alpha = 32; }), HasSubstr("model.lora_alpha 6, here 32"));
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.lora_rank = 4; }), HasSubstr("model.lora_rank 2, here 4"));
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.rslora = true; }), HasSubstr("model.rslora false, here true"));
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.lora_targets = {"q_proj"}; }),
+              HasSubstr("model.lora_targets down_proj,q_proj,v_proj, here q_proj"));
+  const TemporaryFolder folder;
+  write_file(folder.file("adapter_model.safetensors"), read_file(golden("adapter") + "/adapter_model.safetensors"));
+  EXPECT_THAT(error_of([&] { open_weight_files({folder.path()}); }), HasSubstr("is not beside it"));
+  nlohmann::json dora = read_json(golden("adapter") + "/adapter_config.json");
+  dora["use_dora"] = true;
+  write_file(folder.file("adapter_config.json"), dora.dump());
+  EXPECT_THAT(error_of([&] { open_weight_files({folder.path()}); }), HasSubstr("use_dora is true"));
+}
+
 // The tiny LLaMA as a GGUF file, heads interleaved as llama.cpp's converter writes them.
 std::string write_gguf(const TemporaryFolder& folder, const std::string& scaled_by = "") {
   const auto source = open_weights(golden("llama"));

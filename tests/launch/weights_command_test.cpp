@@ -131,6 +131,16 @@ TEST(WeightsCommand, ARunIsExportedAsItTrained) {
   }
   EXPECT_EQ(file->entries().size() + resampler->entries().size(), trained.size());
   EXPECT_EQ(read_json(out + "/resampler_config.json")["queries"], config.model.queries);
+
+  TrainConfig next = config;  // and goes on from what was exported
+  next.model.weights.push_back(out);
+  const Assembly again = assemble(next);
+  const std::map<std::string, Tensor> values(trained.begin(), trained.end());
+  for (const NamedParameter& entry : trainable_parameters(*again.model)) {
+    EXPECT_EQ(testing::values_of(entry.parameter->value), testing::values_of(values.at(entry.name))) << entry.name;
+  }
+  next.model.resampler = "perceiver";
+  EXPECT_THAT(error_of([&] { assemble(next); }), HasSubstr("model.resampler qwen, here perceiver"));
 }
 
 TEST(WeightsCommand, InspectListsTensors) {

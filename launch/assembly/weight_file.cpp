@@ -1,0 +1,172 @@
+#include "launch/assembly/weight_file.hpp"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <set>
+
+#include "core/error.hpp"
+#include "io/json.hpp"
+#include "io/weights/quantized.hpp"
+#include "launch/assembly/adapter.hpp"
+
+namespace skymm {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The linear layers of a decoder, all of which get LoRA unless model.lora_targets says which.
+constexpr std::array<std::string_view, 7> linear_layers{"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                        "gate_proj", "up_proj", "down_proj"};
+
+std::string text_of(double alpha) { return fmt::format("{}", static_cast<float>(alpha)); }
+
+std::string text_of(const std::set<std::string>& targets) { return fmt::format("{}", fmt::join(targets, ",")); }
+
+// "model.layers.3.self_attn.q_proj.lora_A.weight" -> "q_proj".
+std::string target_of(const std::string& name) {
+  const std::string layer = name.substr(0, name.rfind(".lora_"));
+  return layer.substr(layer.rfind('.') + 1);
+}
+
+// Of a file by PEFT's names: what stands beside it.
+void read_adapter_settings(WeightFile& file, const std::string& folder) {
+  const std::string& path = file.source->path();
+  check(fs::exists(folder + "/adapter_config.json"),
+        "{} is an adapter of PEFT's, but adapter_config.json, which tells its strength, is not beside it", path);
+  for (const WeightEntry& entry : file.source->entries()) {
+    check(entry.name.starts_with(peft_prefix), "{}: the name '{}' does not begin with {}", path, entry.name,
+          peft_prefix);
+  }
+  file.prefix = peft_prefix;
+  const Adapter adapter = read_adapter_config(folder);
+  std::set<std::string> targets;
+  for (const std::string& name : file.names()) {
+    check(is_lora(name), "{}: '{}' is no matrix of LoRA", path, name);
+    targets.insert(target_of(name));
+  }
+  file.settings = {{"model.lora_rank", fmt::format("{}", adapter.rank)},
+                   {"model.lora_alpha", text_of(adapter.alpha)},
+                   {"model.rslora", adapter.rank_stabilized ? "true" : "false"},
+                   {"model.lora_targets", text_of(targets)}};
+}
+
+// As `skymm weights export` writes it.
+void read_resampler_settings(WeightFile& file, const std::string& path) {
+  const nlohmann::json config = read_json(path);
+  const auto take = [&](const char* key, const char* option) {
+    if (!config.contains(key)) return;
+    file.settings[option] = config[key].is_string() ? config[key].get<std::string>() : config[key].dump();
+  };
+  take("resampler", "model.resampler");
+  take("queries", "model.queries");
+  take("depth", "model.resampler_depth");
+}
+
+WeightFile open_file(const std::string& path) {
+  WeightFile file{open_weights(path), "", {}};
+  const fs::path parent = fs::path(file.source->path()).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  const bool peft = std::ranges::any_of(file.source->entries(),
+                                        [](const WeightEntry& entry) { return entry.name.starts_with(peft_prefix); });
+  const std::string resampler = folder + "/resampler_config.json";
+  if (peft) read_adapter_settings(file, folder);
+  if (path.ends_with("resampler.safetensors") && fs::exists(resampler)) read_resampler_settings(file, resampler);
+  for (const auto& [key, value] : file.source->metadata()) {
+    if (key.starts_with("model.")) file.settings[key] = value;
+  }
+  return file;
+}
+
+// Which of the settings a kind of weights depends on.
+bool concerns(const std::string& option, bool lora) {
+  return lora == (option.starts_with("model.lora") || option == "model.rslora");
+}
+
+void compare(const WeightFile& file, const std::map<std::string, std::string>& own, bool lora) {
+  std::string differences;
+  for (const auto& [option, value] : own) {
+    const auto theirs = file.settings.find(option);
+    if (!concerns(option, lora) || theirs == file.settings.end() || theirs->second == value) continue;
+    differences += fmt::format("\n  {} {}, here {}", option, theirs->second, value);
+  }
+  check(differences.empty(),
+        "{} in model.weights was trained with other settings than this run has, and would not compute what it did; "
+        "give the run those of {}:{}",
+        lora ? "LoRA" : "the resampler", file.source->path(), differences);
+}
+
+void check_lora_has_place(const WeightFile& file, const ModelConfig& model, std::int64_t layers) {
+  const std::vector<std::string>& some = model.lora_targets;
+  std::set<std::string> known;
+  for (std::int64_t i = 0; i < layers; ++i) {
+    for (const std::string_view target : linear_layers) {
+      if (!some.empty() && std::ranges::find(some, target) == some.end()) continue;
+      const char* block = target == "gate_proj" || target == "up_proj" || target == "down_proj" ? "mlp" : "self_attn";
+      for (const char* matrix : {"lora_A", "lora_B"}) {
+        known.insert(fmt::format("model.layers.{}.{}.{}.{}.weight", i, block, target, matrix));
+      }
+    }
+  }
+  for (const std::string& name : file.names()) {
+    check(!is_lora(name) || known.contains(name),
+          "{} holds {}, for which the run has no layer: see model.lora_targets, and whether model.decoder is the LLM "
+          "that it was trained on",
+          file.source->path(), name);
+  }
+}
+
+}  // namespace
+
+bool WeightFile::has(const std::string& name) const {
+  return source->contains(prefix + name) || has_quantized(*source, prefix + name);
+}
+
+std::vector<std::string> WeightFile::names() const {
+  std::vector<std::string> names;
+  for (const WeightEntry& entry : source->entries()) names.push_back(entry.name.substr(prefix.size()));
+  return names;
+}
+
+std::vector<WeightFile> open_weight_files(const std::vector<std::string>& paths) {
+  std::vector<WeightFile> files;
+  for (const std::string& path : paths) {
+    const std::size_t before = files.size();
+    for (const char* name : {"adapter_model.safetensors", "resampler.safetensors"}) {
+      const fs::path part = fs::path(path) / name;
+      if (fs::is_directory(path) && fs::exists(part)) files.push_back(open_file(part.string()));
+    }
+    if (files.size() == before) files.push_back(open_file(path));
+  }
+  return files;
+}
+
+std::map<std::string, std::string> trained_settings(const ModelConfig& model) {
+  std::set<std::string> targets(model.lora_targets.begin(), model.lora_targets.end());
+  if (targets.empty()) targets.insert(linear_layers.begin(), linear_layers.end());
+  std::map<std::string, std::string> settings = {{"model.lora_rank", fmt::format("{}", model.lora_rank)},
+                                                 {"model.lora_alpha", text_of(model.lora_alpha)},
+                                                 {"model.rslora", model.rslora ? "true" : "false"},
+                                                 {"model.lora_targets", text_of(targets)},
+                                                 {"model.resampler", model.resampler}};
+  const ResamplerKind kind = parse_resampler(model.resampler);  // the others have no queries, or no layers
+  const bool layered = kind == ResamplerKind::perceiver || kind == ResamplerKind::qformer;
+  if (layered || kind == ResamplerKind::qwen) settings["model.queries"] = fmt::format("{}", model.queries);
+  if (layered) settings["model.resampler_depth"] = fmt::format("{}", model.resampler_depth);
+  return settings;
+}
+
+void check_settings(const std::vector<WeightFile>& files, const ModelConfig& model, std::int64_t decoder_layers) {
+  const std::map<std::string, std::string> own = trained_settings(model);
+  for (const WeightFile& file : files) {
+    const std::vector<std::string> names = file.names();
+    if (std::ranges::any_of(names, is_lora)) {
+      compare(file, own, true);
+      check_lora_has_place(file, model, decoder_layers);
+    }
+    const bool resampler = std::ranges::any_of(names, [](const auto& name) { return name.starts_with("resampler."); });
+    if (resampler && model.vision != "none") compare(file, own, false);
+  }
+}
+
+}  // namespace skymm
