@@ -138,7 +138,9 @@ void export_resampler(const TrainedRun& run, const std::string& out) {
   const nlohmann::json config = {{"resampler", m.resampler},   {"queries", m.queries},
                                  {"depth", m.resampler_depth}, {"vision", m.vision},
                                  {"decoder", m.decoder},       {"chat_template", run.config.data.chat_template}};
-  write_safetensors(out + "/resampler.safetensors", tensors, {{"format", "pt"}});
+  std::map<std::string, std::string> metadata = run.frozen;
+  metadata["format"] = "pt";
+  write_safetensors(out + "/resampler.safetensors", tensors, metadata);
   write_file(out + "/resampler_config.json", config.dump(2) + "\n");
   print("wrote {}/resampler.safetensors: {} tensors\n", out, tensors.size());
 }

@@ -101,6 +101,10 @@ TrainedRun read_trained(const std::string& run_dir, const std::string& file) {
     run.file = found->path();
   }
   run.tensors = read_tensors(run.file);
+  if (run.file.ends_with(".h5")) return run;
+  for (const auto& [key, value] : open_weights(run.file)->metadata()) {
+    if (key.starts_with("frozen.")) run.frozen[key] = value;
+  }
   return run;
 }
 
@@ -110,7 +114,8 @@ Adapter adapter_of(const TrainedRun& run) {
                   .alpha = m.lora_alpha,
                   .dropout = m.lora_dropout,
                   .rank_stabilized = m.rslora,
-                  .base = m.decoder};
+                  .base = m.decoder,
+                  .frozen = run.frozen};
   std::set<std::string> targets;
   for (const auto& [name, x] : run.tensors) {
     if (!is_lora(name)) continue;
@@ -179,7 +184,9 @@ void write_adapter(const Adapter& adapter, const std::string& folder) {
   NamedTensors tensors;
   for (const auto& [name, x] : adapter.tensors) tensors.emplace_back(std::string(peft_prefix) + name, x);
   fs::create_directories(folder);
-  write_safetensors(folder + "/adapter_model.safetensors", tensors, {{"format", "pt"}});
+  std::map<std::string, std::string> metadata = adapter.frozen;
+  metadata["format"] = "pt";
+  write_safetensors(folder + "/adapter_model.safetensors", tensors, metadata);
   write_file(folder + "/adapter_config.json", config.dump(2) + "\n");
 }
 

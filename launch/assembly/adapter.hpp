@@ -20,10 +20,11 @@ bool is_lora(const std::string& name);  // "model.layers.0.self_attn.q_proj.lora
 struct Adapter {
   std::int64_t rank = 0;
   double alpha = 0, dropout = 0;
-  bool rank_stabilized = false;      // scaled by alpha / sqrt(rank)
-  std::vector<std::string> targets;  // "q_proj", ...
-  std::string base;                  // what it was trained on: a path or a preset
-  NamedTensors tensors;              // "model.layers.0.self_attn.q_proj.lora_A.weight" [rank, in], lora_B [out, rank]
+  bool rank_stabilized = false;                    // scaled by alpha / sqrt(rank)
+  std::vector<std::string> targets;                // "q_proj", ...
+  std::string base;                                // what it was trained on: a path or a preset
+  std::map<std::string, std::string> frozen = {};  // the same by its hashes: FrozenParts (weight_file.hpp), if known
+  NamedTensors tensors;  // "model.layers.0.self_attn.q_proj.lora_A.weight" [rank, in], lora_B [out, rank]
 
   double scaling() const;
 };
@@ -33,6 +34,7 @@ struct TrainedRun {
   TrainConfig config;
   std::string file;  // that the tensors are from
   NamedTensors tensors;
+  std::map<std::string, std::string> frozen = {};  // FrozenParts, where the file tells
 };
 TrainedRun read_trained(const std::string& run_dir, const std::string& file = "");
 

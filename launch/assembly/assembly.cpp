@@ -14,24 +14,50 @@
 namespace skymm {
 namespace {
 
+// A hash of the frozen weights in the order of names, and one of those alone that no format quantises.
+struct PartHash {
+  Hash64 all, unquantized;
+};
+
+// frozen: name -> its hash; linear: those that a format may quantise.
+FrozenParts frozen_parts(const std::map<std::string, std::uint64_t>& frozen, const std::set<std::string>& linear,
+                         DType dtype) {
+  std::map<std::string, PartHash> parts;
+  for (const auto& [name, hash] : frozen) {
+    if (name.starts_with("resampler.")) continue;
+    PartHash& part = parts[name.starts_with("vision_model.") ? "frozen.vision" : "frozen.decoder"];
+    part.all.add_value(hash);
+    if (!linear.contains(name)) part.unquantized.add_value(hash);
+  }
+  FrozenParts text = {{"frozen.dtype", std::string(name_of(dtype))}};
+  for (const auto& [name, part] : parts) {
+    text[name] = fmt::format("{:016x}", part.all.digest());
+    text[name + ".unquantized"] = fmt::format("{:016x}", part.unquantized.digest());
+  }
+  return text;
+}
+
 // Fills in what is known of the whole model: each rank of the pipeline tells of what it holds.
 void describe_whole(Assembly& assembly, const LoadedModel& loaded, Communicator& pipeline) {
   std::string mine;
   for (const NamedParameter& entry : all_parameters(*assembly.model)) {
     const Parameter& p = *entry.parameter;
     const std::uint64_t hash = p.trainable ? 0 : loaded.frozen.at(entry.name);
-    mine += fmt::format("{} {} {} {}\n", entry.name, p.shape.numel(), p.trainable ? 1 : 0, hash);
+    const bool linear = is_block_linear(entry.name, p.shape.rank());
+    mine += fmt::format("{} {} {} {} {}\n", entry.name, p.shape.numel(), p.trainable ? 1 : 0, linear ? 1 : 0, hash);
   }
   std::vector<TableEntry> entries;
   std::map<std::string, std::uint64_t> frozen;
-  std::set<std::string> seen;  // a tied table may be held twice
+  std::set<std::string> seen, quantizable;  // seen: a tied table may be held twice
   for (const std::string& text : gather_text(pipeline, mine)) {
     std::istringstream lines(text);
     TableEntry entry;
-    for (std::uint64_t hash = 0; lines >> entry.name >> entry.size >> entry.trainable >> hash;) {
+    bool linear = false;
+    for (std::uint64_t hash = 0; lines >> entry.name >> entry.size >> entry.trainable >> linear >> hash;) {
       if (!seen.insert(entry.name).second) continue;
       entries.push_back(entry);
       if (!entry.trainable) frozen[entry.name] = hash;
+      if (linear) quantizable.insert(entry.name);
     }
   }
   assembly.table = trainable_table(entries);
@@ -42,6 +68,7 @@ void describe_whole(Assembly& assembly, const LoadedModel& loaded, Communicator&
   }
   assembly.frozen_hash = whole.digest();
   assembly.vision_hash = vision.digest();
+  assembly.frozen_parts = frozen_parts(frozen, quantizable, assembly.model->dtype());
 }
 
 MultimodalConfig model_config(const TrainConfig& config, const Pretrained& pretrained) {
@@ -120,6 +147,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
     for (const std::string& path : file.source->files()) assembly.files.push_back(path);
   }
   describe_whole(assembly, loaded, pipeline);
+  check_frozen(weights.files(), assembly.frozen_parts);
   if (model.features) assembly.model->drop_vision();
   return assembly;
 }

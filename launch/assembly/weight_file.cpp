@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "io/json.hpp"
 #include "io/weights/quantized.hpp"
 #include "launch/assembly/adapter.hpp"
@@ -64,7 +66,7 @@ void read_resampler_settings(WeightFile& file, const std::string& path) {
 }
 
 WeightFile open_file(const std::string& path) {
-  WeightFile file{open_weights(path), "", {}};
+  WeightFile file{.source = open_weights(path)};
   const fs::path parent = fs::path(file.source->path()).parent_path();
   const std::string folder = parent.empty() ? "." : parent.string();
   const bool peft = std::ranges::any_of(file.source->entries(),
@@ -74,6 +76,7 @@ WeightFile open_file(const std::string& path) {
   if (path.ends_with("resampler.safetensors") && fs::exists(resampler)) read_resampler_settings(file, resampler);
   for (const auto& [key, value] : file.source->metadata()) {
     if (key.starts_with("model.")) file.settings[key] = value;
+    if (key.starts_with("frozen.")) file.frozen[key] = value;
   }
   return file;
 }
@@ -94,6 +97,28 @@ void compare(const WeightFile& file, const std::map<std::string, std::string>& o
         "{} in model.weights was trained with other settings than this run has, and would not compute what it did; "
         "give the run those of {}:{}",
         lora ? "LoRA" : "the resampler", file.source->path(), differences);
+}
+
+enum class Sameness : std::uint8_t { unknown, same, other_linear_weights, another_model };
+
+// Of a part, "decoder" or "vision", of the run and of what a file was trained on.
+Sameness compare_frozen(const WeightFile& file, const FrozenParts& own, const std::string& part) {
+  const auto differs = [&](const std::string& key) -> std::optional<bool> {
+    const auto theirs = file.frozen.find(key), ours = own.find(key);
+    if (theirs == file.frozen.end() || ours == own.end()) return std::nullopt;
+    return theirs->second != ours->second;
+  };
+  const std::string whole = "frozen." + part;
+  const std::optional<bool> other = differs(whole + ".unquantized");
+  if (!other || differs("frozen.dtype").value_or(true)) return Sameness::unknown;
+  if (*other) return Sameness::another_model;
+  return differs(whole).value_or(false) ? Sameness::other_linear_weights : Sameness::same;
+}
+
+bool holds_lora(const WeightFile& file) { return std::ranges::any_of(file.names(), is_lora); }
+
+bool holds_resampler(const WeightFile& file) {
+  return std::ranges::any_of(file.names(), [](const std::string& name) { return name.starts_with("resampler."); });
 }
 
 void check_lora_has_place(const WeightFile& file, const ModelConfig& model, std::int64_t layers) {
@@ -159,14 +184,43 @@ std::map<std::string, std::string> trained_settings(const ModelConfig& model) {
 void check_settings(const std::vector<WeightFile>& files, const ModelConfig& model, std::int64_t decoder_layers) {
   const std::map<std::string, std::string> own = trained_settings(model);
   for (const WeightFile& file : files) {
-    const std::vector<std::string> names = file.names();
-    if (std::ranges::any_of(names, is_lora)) {
+    if (holds_lora(file)) {
       compare(file, own, true);
       check_lora_has_place(file, model, decoder_layers);
     }
-    const bool resampler = std::ranges::any_of(names, [](const auto& name) { return name.starts_with("resampler."); });
-    if (resampler && model.vision != "none") compare(file, own, false);
+    if (holds_resampler(file) && model.vision != "none") compare(file, own, false);
   }
+}
+
+void check_frozen(const std::vector<WeightFile>& files, const FrozenParts& own) {
+  for (const WeightFile& file : files) {
+    const bool lora = holds_lora(file), resampler = holds_resampler(file);
+    for (const std::string part : {"decoder", "vision"}) {
+      const bool needs = part == "decoder" ? lora : resampler;  // computes the same on no other
+      if (!needs && !resampler) continue;
+      const Sameness sameness = compare_frozen(file, own, part);
+      const char* option = part == "decoder" ? "model.decoder" : "model.vision";
+      const std::string& path = file.source->path();
+      check(!needs || sameness != Sameness::another_model,
+            "{} was trained on another frozen {} than this run has: give that one by {} or model.weights, or leave the "
+            "file out",
+            path, part, option);
+      if (sameness == Sameness::another_model) {
+        log::warn("the resampler in {} was trained with another frozen decoder than this run has", path);
+      }
+      if (sameness == Sameness::other_linear_weights) {
+        log::warn(
+            "{} was trained on a frozen {} whose linear weights were others: right where they are quantised in "
+            "another way, or where LoRA was merged into them that is not loaded again",
+            path, part);
+      }
+    }
+  }
+}
+
+bool is_block_linear(const std::string& name, int rank) {
+  const bool in_block = name.find(".layers.") != std::string::npos || name.ends_with("patch_embedding.weight");
+  return in_block && rank >= 2 && name.ends_with(".weight") && !name.starts_with("resampler") && !is_lora(name);
 }
 
 }  // namespace skymm

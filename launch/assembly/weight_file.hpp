@@ -18,6 +18,7 @@ struct WeightFile {
   std::unique_ptr<WeightSource> source;
   std::string prefix;                           // in front of the model's names: PEFT's, or none
   std::map<std::string, std::string> settings;  // of trained_settings, those that the file tells: none, some or all
+  std::map<std::string, std::string> frozen;    // the same of FrozenParts
 
   bool has(const std::string& name) const;  // plain or in few bits
   std::vector<std::string> names() const;   // without the prefix
@@ -31,8 +32,22 @@ std::vector<WeightFile> open_weight_files(const std::vector<std::string>& paths)
 // Option -> value, of those that LoRA and the resampler of a run depend on: what is written to the metadata of files.
 std::map<std::string, std::string> trained_settings(const ModelConfig& model);
 
+// What is frozen of a model, as the metadata of files: "frozen.decoder" and "frozen.vision" are hashes of all weights
+// of that part, as they are kept; "frozen.decoder.unquantized" and "frozen.vision.unquantized" of those that
+// is_block_linear leaves out; "frozen.dtype" is theirs. A part that trains has none.
+using FrozenParts = std::map<std::string, std::string>;
+
+// The linear weights of the ViT's and the decoder's blocks, by name and number of dimensions: those that are kept in
+// few bits where any are.
+bool is_block_linear(const std::string& name, int rank);
+
 // Throws Error, with both values, where the LoRA or the resampler in a file was trained with other settings than the
 // run has; and for LoRA of layers that the run gives none.
 void check_settings(const std::vector<WeightFile>& files, const ModelConfig& model, std::int64_t decoder_layers);
+
+// Throws Error where LoRA was trained on another LLM than the run's, or a resampler on another ViT: by the weights that
+// are never quantised, so that the same model in other bits is none. Warns where a resampler alone comes to another
+// LLM, and where linear weights differ: quantised otherwise, or merged.
+void check_frozen(const std::vector<WeightFile>& files, const FrozenParts& own);
 
 }  // namespace skymm

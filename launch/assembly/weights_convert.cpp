@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "io/weights/quantized.hpp"
+#include "launch/assembly/weight_file.hpp"
 #include "launch/config/options.hpp"
 #include "ops/models/multimodal.hpp"
 
@@ -24,13 +25,6 @@ StoredFormat parse_format(const std::string& name, bool double_quantization) {
   fail_usage("--format {} is unknown; give f32, bf16, int8 or nf4", name);
 }
 
-// The linear weights of blocks, as a model quantises them: not norms, biases, tables or the head, nor what trains.
-bool is_block_linear(const std::string& name, const Shape& shape) {
-  const bool in_block = name.find(".layers.") != std::string::npos || name.ends_with("patch_embedding.weight");
-  return in_block && shape.rank() >= 2 && name.ends_with(".weight") && !name.starts_with("resampler") &&
-         name.find("lora_") == std::string::npos;
-}
-
 // A weight that a file is to have, without its elements.
 struct PlannedWeight {
   std::string name;
@@ -40,7 +34,7 @@ struct PlannedWeight {
 
 PlannedWeight planned(const std::string& name, const Shape& shape, const StoredFormat& format) {
   StoredFormat own = format;
-  if (!is_block_linear(name, shape)) own.quantization.reset();
+  if (!is_block_linear(name, shape.rank())) own.quantization.reset();
   return {name, shape, own};
 }
 
