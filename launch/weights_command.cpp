@@ -7,7 +7,9 @@
 
 #include "io/checkpoint.hpp"
 #include "io/file.hpp"
+#include "io/tokenizer_files.hpp"
 #include "io/utf8.hpp"
+#include "io/weights/gguf.hpp"
 #include "launch/assembly/adapter.hpp"
 #include "launch/assembly/pretrained.hpp"
 #include "launch/assembly/weights_convert.hpp"
@@ -193,25 +195,43 @@ void copy_beside(const std::string& base, const std::string& out) {
   }
 }
 
-// For bases without one: a decoder of LLaMA's kind as transformers describes it.
-void write_config(const DecoderDescription& decoder, const std::string& out) {
+// "float32" as PyTorch calls it.
+std::string torch_name(DType dtype) {
+  if (dtype == DType::f32) return "float32";
+  return dtype == DType::f16 ? "float16" : "bfloat16";
+}
+
+// A base that is a GGUF file has its configuration and tokenizer within: both as transformers describes them. dtype: of
+// the weights that were written.
+void write_beside(const DecoderDescription& decoder, const std::string& gguf, DType dtype, const std::string& out) {
   const DecoderConfig& c = decoder.config;
-  const nlohmann::json config = {{"architectures", {c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
-                                 {"model_type", c.qkv_bias ? "qwen2" : "llama"},
-                                 {"vocab_size", c.vocabulary},
-                                 {"hidden_size", c.width},
-                                 {"num_hidden_layers", c.layers},
-                                 {"num_attention_heads", c.heads},
-                                 {"num_key_value_heads", c.kv_heads},
-                                 {"head_dim", c.head_width},
-                                 {"intermediate_size", c.ffn},
-                                 {"hidden_act", "silu"},
-                                 {"rms_norm_eps", c.eps},
-                                 {"rope_theta", c.theta},
-                                 {"tie_word_embeddings", c.tied},
-                                 {"max_position_embeddings", decoder.max_positions > 0 ? decoder.max_positions : 2048},
-                                 {"torch_dtype", "bfloat16"}};
+  const GgufFile file(gguf);
+  nlohmann::json config = {{"architectures", {c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
+                           {"model_type", c.qkv_bias ? "qwen2" : "llama"},
+                           {"vocab_size", c.vocabulary},
+                           {"hidden_size", c.width},
+                           {"num_hidden_layers", c.layers},
+                           {"num_attention_heads", c.heads},
+                           {"num_key_value_heads", c.kv_heads},
+                           {"head_dim", c.head_width},
+                           {"intermediate_size", c.ffn},
+                           {"hidden_act", "silu"},
+                           {"rms_norm_eps", c.eps},
+                           {"rope_theta", c.theta},
+                           {"tie_word_embeddings", c.tied},
+                           {"max_position_embeddings", decoder.max_positions > 0 ? decoder.max_positions : 2048},
+                           {"torch_dtype", torch_name(dtype)}};
+  for (const auto& [theirs, ours] : {std::pair{"bos", "bos"}, {"eos", "eos"}, {"padding", "pad"}}) {
+    const std::int64_t id = file.integer(fmt::format("tokenizer.ggml.{}_token_id", theirs), -1);
+    config[fmt::format("{}_token_id", ours)] =
+        id < 0 ? nlohmann::json() : nlohmann::json(id);  // null: none, not a default
+  }
   write_file(out + "/config.json", config.dump(2) + "\n");
+  try {
+    write_tokenizer_of_gguf(gguf, out);
+  } catch (const Error& error) {
+    print("{} has no tokenizer: {}; copy that of the LLM into it\n", out, error.message());
+  }
 }
 
 int merge_command(const Words& arguments) {
@@ -243,9 +263,13 @@ int merge_command(const Words& arguments) {
   if (gigabytes <= 0) fail_usage("--shard-gb: {} is out of range: more than 0", gigabytes);
   const DecoderDescription decoder = describe_decoder(base);
   const std::unique_ptr<WeightSource> source = open_weights(base);
-  write_model(out, merged(*source, adapter), static_cast<std::uint64_t>(gigabytes * 1e9));
+  const std::vector<PlannedTensor> tensors = merged(*source, adapter);
+  write_model(out, tensors, static_cast<std::uint64_t>(gigabytes * 1e9));
   copy_beside(base, out);
-  if (!fs::exists(fs::path(out) / "config.json")) write_config(decoder, out);
+  if (!fs::exists(fs::path(base) / "config.json")) {  // a GGUF file, as describe_decoder found
+    const auto table = std::ranges::find(tensors, "model.embed_tokens.weight", &PlannedTensor::name);
+    write_beside(decoder, source->path(), table->dtype, out);
+  }
   print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, source->entries().size(), adapter.rank,
         adapter.tensors.size() / 2);
   return 0;

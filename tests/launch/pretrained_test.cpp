@@ -9,11 +9,11 @@
 #include "io/json.hpp"
 #include "io/weights/safetensors.hpp"
 #include "ops/models/multimodal.hpp"
-#include "support/gguf_writer.hpp"
 #include "support/load_weights.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
+#include "support/tiny_gguf.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm {
@@ -289,62 +289,15 @@ TEST(Pretrained, AnAdapterWithOtherSettingsIsRefused) {
   EXPECT_THAT(error_of([&] { open_weight_files({folder.path()}); }), HasSubstr("use_dora is true"));
 }
 
-// The tiny LLaMA as a GGUF file, heads interleaved as llama.cpp's converter writes them.
-std::string write_gguf(const TemporaryFolder& folder, const std::string& scaled_by = "") {
-  const auto source = open_weights(golden("llama"));
-  testing::GgufWriter writer;
-  writer.add("general.architecture", std::string("llama"));
-  for (const auto& [key, value] : {std::pair{"embedding_length", 16U},
-                                   {"block_count", 2U},
-                                   {"attention.head_count", 4U},
-                                   {"attention.head_count_kv", 2U},
-                                   {"feed_forward_length", 24U}}) {
-    writer.add(std::string("llama.") + key, value);
-  }
-  writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
-  if (!scaled_by.empty()) writer.add("llama." + scaled_by, 4.0F);
-  const auto add = [&](const std::string& theirs, const std::string& ours, std::int64_t heads = 0) {
-    const Tensor x = source->read(ours);
-    std::vector<float> values = x.to_vector();
-    const std::int64_t width = x.rank() == 2 ? x.dim(1) : 1, rows = x.dim(0);
-    for (std::int64_t head = 0; head < heads; ++head) {  // (half, pair) -> (pair, half)
-      const std::int64_t size = rows / heads, first = head * size;
-      for (std::int64_t i = 0; i < size; ++i) {
-        const std::int64_t from = first + i % 2 * (size / 2) + i / 2;
-        const Tensor row = x.slice(0, from, from + 1);
-        std::ranges::copy(row.to_vector(), values.begin() + (first + i) * width);
-      }
-    }
-    std::vector<std::uint64_t> dims;
-    for (int i = x.rank() - 1; i >= 0; --i) dims.push_back(static_cast<std::uint64_t>(x.dim(i)));
-    writer.tensor(theirs, dims, values);
-  };
-  add("token_embd.weight", "model.embed_tokens.weight");
-  add("output_norm.weight", "model.norm.weight");
-  add("output.weight", "lm_head.weight");
-  for (const std::string i : {"0", "1"}) {
-    const std::string theirs = "blk." + i + ".", ours = "model.layers." + i + ".";
-    add(theirs + "attn_q.weight", ours + "self_attn.q_proj.weight", 4);
-    add(theirs + "attn_k.weight", ours + "self_attn.k_proj.weight", 2);
-    add(theirs + "attn_v.weight", ours + "self_attn.v_proj.weight");
-    add(theirs + "attn_output.weight", ours + "self_attn.o_proj.weight");
-    add(theirs + "attn_norm.weight", ours + "input_layernorm.weight");
-    add(theirs + "ffn_norm.weight", ours + "post_attention_layernorm.weight");
-    add(theirs + "ffn_gate.weight", ours + "mlp.gate_proj.weight");
-    add(theirs + "ffn_up.weight", ours + "mlp.up_proj.weight");
-    add(theirs + "ffn_down.weight", ours + "mlp.down_proj.weight");
-  }
-  write_file(folder.file("llama.gguf"), writer.file());
-  return folder.file("llama.gguf");
-}
-
 TEST(Pretrained, GgufComputesTheSame) {
   const TemporaryFolder folder;
-  const std::string path = write_gguf(folder);
+  const std::string path = testing::write_tiny_gguf(folder);
   EXPECT_FALSE(describe_decoder(path).config.tied);
   EXPECT_CLOSE(logits_of(path), testing::values_of(expected().read("llama.logits")), 2e-6);
   for (const char* key : {"rope.scale_linear", "rope.scaling.factor"}) {  // of positions, in files that name no type
-    EXPECT_THAT(error_of([&] { describe_decoder(write_gguf(folder, key)); }), HasSubstr(std::string(key) + " is 4"));
+    const auto scaled = [&](testing::GgufWriter& file) { file.add(std::string("llama.") + key, 4.0F); };
+    EXPECT_THAT(error_of([&] { describe_decoder(testing::write_tiny_gguf(folder, scaled)); }),
+                HasSubstr(std::string(key) + " is 4"));
   }
 }
 

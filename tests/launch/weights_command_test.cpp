@@ -5,12 +5,14 @@
 
 #include "io/file.hpp"
 #include "io/json.hpp"
+#include "io/tokenizer.hpp"
 #include "launch/assembly/adapter.hpp"
 #include "launch/assembly/pretrained.hpp"
 #include "launch/config/options.hpp"
 #include "support/checkpoint.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"
+#include "support/tiny_gguf.hpp"
 #include "support/tiny_training.hpp"
 
 namespace skymm {
@@ -53,6 +55,66 @@ TEST(WeightsCommand, MergedLoraComputesWhatPeftDoes) {
   };
   EXPECT_THAT(merge_into(out, "0.00001"), HasSubstr("holds another model already (model.safetensors)"));
   EXPECT_THAT(merge_into(shards, "5"), HasSubstr("holds another model already"));
+}
+
+// What a GGUF file says of itself that a folder of Hugging Face's has in files of its own.
+void add_byte_level_tokenizer(testing::GgufWriter& file) {
+  file.add("tokenizer.ggml.model", std::string("gpt2"));
+  file.add("tokenizer.ggml.pre", std::string("smollm"));
+  file.add("tokenizer.ggml.tokens",
+           std::vector<std::string>{"<|start|>", "<|end|>", "a", "b", "ab", "\u0120", "\u0120ab", "1", "<|mark|>"});
+  file.add_numbers<std::int32_t>("tokenizer.ggml.token_type", 5, {3, 3, 1, 1, 1, 1, 1, 1, 4});
+  file.add("tokenizer.ggml.merges", std::vector<std::string>{"a b", "\u0120 ab"});
+  file.add("tokenizer.ggml.bos_token_id", 0U);
+  file.add("tokenizer.ggml.eos_token_id", 1U);
+  file.add("tokenizer.chat_template", std::string("{{ messages }}"));
+}
+
+void add_sentencepiece_tokenizer(testing::GgufWriter& file) {
+  file.add("tokenizer.ggml.model", std::string("llama"));
+  file.add("tokenizer.ggml.tokens",
+           std::vector<std::string>{"<unk>", "<s>", "</s>", "\u2581", "a", "b", "ab", "\u2581ab"});
+  file.add_numbers<std::int32_t>("tokenizer.ggml.token_type", 5, {2, 3, 3, 1, 1, 1, 1, 1});
+  file.add_numbers<float>("tokenizer.ggml.scores", 6, {0, 0, 0, -3, -4, -5, -1, -2});
+  for (const auto& [name, id] : {std::pair{"unknown", 0U}, {"bos", 1U}, {"eos", 2U}}) {
+    file.add(fmt::format("tokenizer.ggml.{}_token_id", name), id);
+  }
+}
+
+TEST(WeightsCommand, AGgufBaseLeavesItsConfigurationAndTokenizer) {
+  for (const bool byte_level : {true, false}) {
+    const TemporaryFolder folder;
+    const std::string base =
+        testing::write_tiny_gguf(folder, byte_level ? add_byte_level_tokenizer : add_sentencepiece_tokenizer);
+    const std::string out = folder.file("merged");
+    output_of({"merge", "--adapter", golden + "adapter", "--base", base, "--out", out});
+    const auto expected = open_weights(golden + "expected.safetensors");
+    EXPECT_CLOSE(testing::decoder_logits(out, expected->read("tokens")),
+                 testing::values_of(expected->read("adapter.logits")), 2e-6);
+    const nlohmann::json config = read_json(out + "/config.json");
+    EXPECT_EQ(config["torch_dtype"], "float32");
+    EXPECT_EQ(config["bos_token_id"], byte_level ? 0 : 1);
+    EXPECT_EQ(config["eos_token_id"], byte_level ? 1 : 2);
+    EXPECT_TRUE(config["pad_token_id"].is_null());
+    const auto theirs = load_tokenizer(base), ours = load_tokenizer(out);
+    for (const char* text : {"ab ab", "abb1 a<|mark|>11", " b", "a"}) {
+      EXPECT_EQ(ours->encode(text), theirs->encode(text)) << text;
+    }
+    EXPECT_EQ(ours->vocab_size(), theirs->vocab_size());
+    EXPECT_EQ(ours->bos(), theirs->bos());
+    EXPECT_EQ(ours->eos(), theirs->eos());
+    const nlohmann::json tokenizer = read_json(out + "/tokenizer_config.json");
+    EXPECT_EQ(tokenizer["eos_token"], byte_level ? "<|end|>" : "</s>");
+    EXPECT_EQ(tokenizer.value("chat_template", ""), byte_level ? "{{ messages }}" : "");
+  }
+}
+
+TEST(WeightsCommand, AGgufBaseWithoutATokenizerIsMergedAllTheSame) {
+  const TemporaryFolder folder;
+  const std::string base = testing::write_tiny_gguf(folder), out = folder.file("merged");
+  EXPECT_THAT(output_of({"merge", "--adapter", golden + "adapter", "--base", base, "--out", out}),
+              HasSubstr("has no tokenizer"));
+  EXPECT_TRUE(read_json(out + "/config.json")["bos_token_id"].is_null());
 }
 
 TEST(WeightsCommand, AdaptersAreReadAndWrittenAsPeftDoes) {
