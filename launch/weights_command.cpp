@@ -7,11 +7,9 @@
 
 #include "io/checkpoint.hpp"
 #include "io/file.hpp"
-#include "io/tokenizer_files.hpp"
 #include "io/utf8.hpp"
-#include "io/weights/gguf.hpp"
 #include "launch/assembly/adapter.hpp"
-#include "launch/assembly/pretrained.hpp"
+#include "launch/assembly/model_folder.hpp"
 #include "launch/assembly/weights_convert.hpp"
 #include "launch/command.hpp"
 #include "launch/config/options.hpp"
@@ -182,58 +180,6 @@ int export_command(const Words& arguments) {
 
 // ---- merge
 
-// Configuration and tokenizer of the base, so that the folder loads as the base did.
-void copy_beside(const std::string& base, const std::string& out) {
-  if (!fs::is_directory(base)) return;
-  for (const fs::directory_entry& file : fs::directory_iterator(base)) {
-    const std::string name = file.path().filename().string();
-    const bool wanted = (name.ends_with(".json") && !name.ends_with(".index.json")) || name == "tokenizer.model" ||
-                        name == "merges.txt" || name.ends_with(".jinja");
-    if (wanted && file.is_regular_file()) {
-      fs::copy_file(file.path(), fs::path(out) / name, fs::copy_options::overwrite_existing);
-    }
-  }
-}
-
-// "float32" as PyTorch calls it.
-std::string torch_name(DType dtype) {
-  if (dtype == DType::f32) return "float32";
-  return dtype == DType::f16 ? "float16" : "bfloat16";
-}
-
-// A base that is a GGUF file has its configuration and tokenizer within: both as transformers describes them. dtype: of
-// the weights that were written.
-void write_beside(const DecoderDescription& decoder, const std::string& gguf, DType dtype, const std::string& out) {
-  const DecoderConfig& c = decoder.config;
-  const GgufFile file(gguf);
-  nlohmann::json config = {{"architectures", {c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
-                           {"model_type", c.qkv_bias ? "qwen2" : "llama"},
-                           {"vocab_size", c.vocabulary},
-                           {"hidden_size", c.width},
-                           {"num_hidden_layers", c.layers},
-                           {"num_attention_heads", c.heads},
-                           {"num_key_value_heads", c.kv_heads},
-                           {"head_dim", c.head_width},
-                           {"intermediate_size", c.ffn},
-                           {"hidden_act", "silu"},
-                           {"rms_norm_eps", c.eps},
-                           {"rope_theta", c.theta},
-                           {"tie_word_embeddings", c.tied},
-                           {"max_position_embeddings", decoder.max_positions > 0 ? decoder.max_positions : 2048},
-                           {"torch_dtype", torch_name(dtype)}};
-  for (const auto& [theirs, ours] : {std::pair{"bos", "bos"}, {"eos", "eos"}, {"padding", "pad"}}) {
-    const std::int64_t id = file.integer(fmt::format("tokenizer.ggml.{}_token_id", theirs), -1);
-    config[fmt::format("{}_token_id", ours)] =
-        id < 0 ? nlohmann::json() : nlohmann::json(id);  // null: none, not a default
-  }
-  write_file(out + "/config.json", config.dump(2) + "\n");
-  try {
-    write_tokenizer_of_gguf(gguf, out);
-  } catch (const Error& error) {
-    print("{} has no tokenizer: {}; copy that of the LLM into it\n", out, error.message());
-  }
-}
-
 int merge_command(const Words& arguments) {
   const std::vector<Flag> flags = {
       {"adapter", "DIR", "LoRA as PEFT or skymm weights export writes it"},
@@ -261,15 +207,12 @@ int merge_command(const Words& arguments) {
   check(!fs::exists(out) || !fs::equivalent(base, out), "--out is the base itself; choose another folder");
   const double gigabytes = given.get("shard-gb", parse_number, 5.0);
   if (gigabytes <= 0) fail_usage("--shard-gb: {} is out of range: more than 0", gigabytes);
-  const DecoderDescription decoder = describe_decoder(base);
   const std::unique_ptr<WeightSource> source = open_weights(base);
   const std::vector<PlannedTensor> tensors = merged(*source, adapter);
   write_model(out, tensors, static_cast<std::uint64_t>(gigabytes * 1e9));
-  copy_beside(base, out);
-  if (!fs::exists(fs::path(base) / "config.json")) {  // a GGUF file, as describe_decoder found
-    const auto table = std::ranges::find(tensors, "model.embed_tokens.weight", &PlannedTensor::name);
-    write_beside(decoder, source->path(), table->dtype, out);
-  }
+  const auto table = std::ranges::find(tensors, "model.embed_tokens.weight", &PlannedTensor::name);
+  check(table != tensors.end(), "{} has no tensor 'model.embed_tokens.weight'; it is no LLM", source->path());
+  write_beside(base, table->dtype, out);
   print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, source->entries().size(), adapter.rank,
         adapter.tensors.size() / 2);
   return 0;
@@ -282,7 +225,7 @@ int weights_command(const Words& arguments) {
       {"inspect", "list the tensors of a file, a folder or a checkpoint", inspect_command},
       {"export", "write what a run trained: LoRA for PEFT, the resampler", export_command},
       {"merge", "add LoRA to the LLM, for transformers", merge_command},
-      {"convert", "write a file's weights in another format: bf16, int8, nf4", convert_command},
+      {"convert", "write weights in another format: bf16, int8, nf4", convert_command},
       {"synthesize", "write random weights of a decoder, for tests of size and speed", synthesize_command},
   };
   return dispatch("skymm weights", "Weights: safetensors, GGUF, PEFT adapters, checkpoints.", verbs, arguments);

@@ -70,6 +70,17 @@ bool has_quantized(const WeightSource& file, const std::string& name) {
   return file.metadata().contains(key_prefix + name);
 }
 
+std::vector<std::int64_t> weight_shape(const WeightSource& file, const std::string& name) {
+  const auto entry = file.metadata().find(key_prefix + name);
+  if (entry == file.metadata().end()) return file.entry(name).shape;
+  std::istringstream text(entry->second);
+  std::string format;
+  text >> format;
+  std::vector<std::int64_t> shape;
+  for (std::int64_t dim = 0; text >> dim;) shape.push_back(dim);
+  return shape;
+}
+
 QuantizedTensor read_quantized(const WeightSource& file, const std::string& name) {
   const auto entry = file.metadata().find(key_prefix + name);
   check(entry != file.metadata().end(), "{} has no quantised weight '{}'", file.path(), name);

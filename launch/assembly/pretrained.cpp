@@ -115,25 +115,24 @@ PretrainedPart bind_table(const Table& table, std::shared_ptr<const WeightSource
     if (place.tensor.empty()) place = {expected.name, 0, -1};
     const bool part_of_it = place.end >= 0;
     used[place.tensor] = true;
-    if (!source->contains(place.tensor)) {
+    const bool quantized = has_quantized(*source, place.tensor) && !part_of_it;
+    if (!source->contains(place.tensor) && !quantized) {
       missing.push_back(fmt::format("{} [{}]", place.tensor, fmt::join(expected.shape, ", ")));
       continue;
     }
-    const WeightEntry& entry = source->entry(place.tensor);
+    const std::vector<std::int64_t> found = weight_shape(*source, place.tensor);
     std::vector<std::int64_t> shape = expected.shape;
     if (part_of_it) shape.front() *= 3;
-    if (entry.shape != shape) {
+    if (found != shape) {
       misshaped.push_back(
-          fmt::format("{} is {}, expected [{}]", place.tensor, entry.shape_text(), fmt::join(shape, ", ")));
+          fmt::format("{} is [{}], expected [{}]", place.tensor, fmt::join(found, ", "), fmt::join(shape, ", ")));
       continue;
     }
-    if (!part_of_it) place.end = entry.rows();
     part.places[expected.name] = place;
   }
-  for (const WeightEntry& entry : source->entries()) {
-    if (!used.contains(entry.name) && !known(entry.name)) {
-      extra.push_back(fmt::format("{} {}", entry.name, entry.shape_text()));
-    }
+  for (const std::string& name : weight_names(*source)) {
+    if (used.contains(name) || known(name)) continue;
+    extra.push_back(fmt::format("{} [{}]", name, fmt::join(weight_shape(*source, name), ", ")));
   }
   const std::string differences = listing("tensors are missing, of the shapes", missing) +
                                   listing("tensors have other shapes", misshaped) +
@@ -149,15 +148,17 @@ const WeightFile* file_with(const std::vector<WeightFile>& files, const std::str
 }
 
 void read_parameter(const WeightSource& source, const std::string& name, const WeightPlace& place, Parameter& to) {
+  if (has_quantized(source, place.tensor)) return load(to, read_quantized(source, place.tensor));
   const WeightEntry& entry = source.entry(place.tensor);
   std::vector<std::int64_t> shape = entry.shape;
-  if (!shape.empty()) shape.front() = place.end - place.begin;
+  const std::int64_t end = place.end < 0 ? entry.rows() : place.end;
+  if (!shape.empty()) shape.front() = end - place.begin;
   check(std::ranges::equal(shape, to.shape), "{}: {} has shape {}, the model needs {}", source.path(), name,
         entry.shape_text(), to.shape);
   if (to.value.defined()) {
-    source.read_into(place.tensor, place.begin, place.end, to.value);
+    source.read_into(place.tensor, place.begin, end, to.value);
   } else {  // kept in few bits: only this weight is plain for a moment
-    load(to, source.read_rows(place.tensor, place.begin, place.end));
+    load(to, source.read_rows(place.tensor, place.begin, end));
   }
 }
 
@@ -273,8 +274,7 @@ void WeightLoader::load(const NamedParameter& entry) const {
   if (const WeightFile* file = file_with(files_, name); file != nullptr) {
     const WeightSource& source = *file->source;
     const std::string theirs = file->prefix + name;
-    if (has_quantized(source, theirs)) return skymm::load(*parameter, read_quantized(source, theirs));
-    read_parameter(source, name, {theirs, 0, source.entry(theirs).rows()}, *parameter);
+    read_parameter(source, name, {theirs, 0, -1}, *parameter);
   } else if (const PretrainedPart* part = part_with(name)) {
     read_parameter(*part->source, name, part->places.at(name), *parameter);
   } else {

@@ -15,13 +15,14 @@
 
 namespace skymm {
 
-// Where a weight of the model lies: rows [begin, end) of `tensor`. OpenCLIP, for one, keeps q, k and v in one matrix.
+// Where a weight of the model lies: rows [begin, end) of `tensor`, or all where `end` is -1. OpenCLIP, for one, keeps
+// q, k and v in one matrix.
 struct WeightPlace {
   std::string tensor;
-  std::int64_t begin = 0, end = 0;
+  std::int64_t begin = 0, end = -1;
 };
 
-// A pretrained part of the model: our names and where their values are.
+// A pretrained part of the model: our names and where their values are, plain or in few bits.
 struct PretrainedPart {
   std::shared_ptr<const WeightSource> source;
   std::map<std::string, WeightPlace> places;

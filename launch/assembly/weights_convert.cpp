@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
+#include "core/error.hpp"
+#include "io/weights/gguf.hpp"
 #include "io/weights/quantized.hpp"
+#include "launch/assembly/model_folder.hpp"
 #include "launch/assembly/weight_file.hpp"
 #include "launch/config/options.hpp"
 #include "ops/models/multimodal.hpp"
 
 namespace skymm {
 namespace {
+
+namespace fs = std::filesystem;
 
 // How weights are stored: plain in a dtype, or, the linear ones, in few bits.
 struct StoredFormat {
@@ -41,8 +47,9 @@ PlannedWeight planned(const std::string& name, const Shape& shape, const StoredF
 // Writes weights of which one at a time is in memory.
 class WeightsFile {
  public:
-  WeightsFile(const std::string& path, const std::vector<PlannedWeight>& weights)
-      : writer_(path, tensors_of(weights), metadata_of(weights)) {}
+  WeightsFile(const std::string& path, const std::vector<PlannedWeight>& weights,
+              const std::map<std::string, std::string>& metadata = {})
+      : writer_(path, tensors_of(weights), with_formats(metadata, weights)) {}
 
   void write(const PlannedWeight& weight, const Tensor& value) {
     if (!weight.format.quantization) {
@@ -73,8 +80,8 @@ class WeightsFile {
     return all;
   }
 
-  static std::map<std::string, std::string> metadata_of(const std::vector<PlannedWeight>& weights) {
-    std::map<std::string, std::string> metadata;
+  static std::map<std::string, std::string> with_formats(std::map<std::string, std::string> metadata,
+                                                         const std::vector<PlannedWeight>& weights) {
     for (const PlannedWeight& weight : weights) {
       if (!weight.format.quantization) continue;
       QuantizedTensor codes{.format = weight.format.quantization->format, .shape = weight.shape};
@@ -103,10 +110,18 @@ Tensor read_weight(const WeightSource& file, const std::string& name) {
 }
 
 Shape shape_of(const WeightSource& file, const std::string& name) {
-  if (has_quantized(file, name)) return read_quantized(file, name).shape;
   Shape shape;
-  for (const std::int64_t dim : file.entry(name).shape) shape.push_back(dim);
+  for (const std::int64_t dim : weight_shape(file, name)) shape.push_back(dim);
   return shape;
+}
+
+// What the file says of how its weights were trained.
+std::map<std::string, std::string> kept_metadata(const WeightSource& file) {
+  std::map<std::string, std::string> kept;
+  for (const auto& [key, value] : file.metadata()) {
+    if (key == "format" || key.starts_with("model.") || key.starts_with("frozen.")) kept[key] = value;
+  }
+  return kept;
 }
 
 }  // namespace
@@ -115,21 +130,36 @@ int convert_command(const std::vector<std::string>& arguments) {
   const std::vector<Flag> flags{format_flag, double_flag};
   const Arguments given = parse_arguments("skymm weights convert", flags, arguments, 2);
   if (given.help) {
-    std::fputs(("skymm weights convert IN OUT [--format FORMAT]\n\nWrites the weights of a safetensors file in another "
-                "format, one weight in memory at a time.\n\n" +
-                flags_help(flags))
-                   .c_str(),
-               stdout);
+    std::fputs(
+        ("skymm weights convert IN OUT [--format FORMAT]\n\nWrites weights in another format, one weight in "
+         "memory at a time.\nIN is a safetensors file, the folder of a model, an index of files, or a GGUF file. "
+         "OUT is a file for a file. Of a\nfolder or a GGUF file it is a folder, with configuration and tokenizer "
+         "beside the weights, which model.decoder or\nmodel.vision may name; or the weights alone where it ends "
+         "in .safetensors.\n\n" +
+         flags_help(flags))
+            .c_str(),
+        stdout);
     return 0;
   }
-  if (given.positional.size() != 2) fail_usage("skymm weights convert takes two files: IN OUT");
-  const SafetensorsReader file(given.positional[0]);
+  if (given.positional.size() != 2) fail_usage("skymm weights convert takes two paths: IN OUT");
+  const std::string &in = given.positional[0], &out = given.positional[1];
+  const std::unique_ptr<WeightSource> source = open_weights(in);
+  const bool model = fs::is_directory(in) || is_gguf(in), as_folder = model && !out.ends_with(".safetensors");
+  const std::string file = as_folder ? out + "/model.safetensors" : out;
+  for (const std::string& read : source->files()) {
+    check(!fs::exists(file) || !fs::equivalent(read, file), "{} would be written over while it is read; choose another",
+          file);
+  }
+  if (as_folder) fs::create_directories(out);
   const StoredFormat format = format_of(given);
   std::vector<PlannedWeight> weights;
-  for (const std::string& name : weight_names(file)) weights.push_back(planned(name, shape_of(file, name), format));
-  WeightsFile out(given.positional[1], weights);
-  for (const PlannedWeight& weight : weights) out.write(weight, read_weight(file, weight.name));
-  out.commit();
+  for (const std::string& name : weight_names(*source)) {
+    weights.push_back(planned(name, shape_of(*source, name), format));
+  }
+  WeightsFile writer(file, weights, kept_metadata(*source));
+  for (const PlannedWeight& weight : weights) writer.write(weight, read_weight(*source, weight.name));
+  writer.commit();
+  if (as_folder) write_beside(in, format.dtype, out);
   return 0;
 }
 
