@@ -87,22 +87,42 @@ TEST(Pretrained, LossAndLoraGradientsAreThoseOfPeft) {
   }
 }
 
+// What a vision tower makes of pixels.
+Tensor features_of(const VisionDescription& vision, const std::string& path, const Tensor& pixels) {
+  VisionTransformer tower(vision.config, DType::f32, cpu());
+  struct Wrapped final : Module {
+    explicit Wrapped(VisionTransformer& t) : tower(t) {}
+    void visit(const std::string&, const ParameterVisitor& visitor) override { tower.visit("vision_model", visitor); }
+    VisionTransformer& tower;
+  } wrapped(tower);
+  load_weights(wrapped, {bind_vision(vision, open_weights(path))});
+  Graph graph(Graph::Mode::inference);
+  return tower.forward(graph, pixels).value();
+}
+
 TEST(Pretrained, VisionTowersComputeWhatTransformersDoes) {
   for (const std::string name : {"clip", "siglip", "open_clip"}) {
     SCOPED_TRACE(name);
-    const VisionDescription vision = describe_vision(golden(name));
-    VisionTransformer tower(vision.config, DType::f32, cpu());
-    struct Wrapped final : Module {
-      explicit Wrapped(VisionTransformer& t) : tower(t) {}
-      void visit(const std::string&, const ParameterVisitor& visitor) override { tower.visit("vision_model", visitor); }
-      VisionTransformer& tower;
-    } wrapped(tower);
-    load_weights(wrapped, {bind_vision(vision, open_weights(golden(name)))});
-    Graph graph(Graph::Mode::inference);
-    const Tensor features = tower.forward(graph, expected().read("pixels")).value();
+    const Tensor features = features_of(describe_vision(golden(name)), golden(name), expected().read("pixels"));
     const std::string theirs = name == "open_clip" ? "clip" : name;
     EXPECT_CLOSE(features, testing::values_of(expected().read(theirs + ".features")), 2e-6);
   }
+}
+
+// A convolution without padding takes whole patches, and transformers has as many positions.
+TEST(Pretrained, PixelsThatFillNoPatchAreLeftOut) {
+  const TemporaryFolder folder;
+  nlohmann::json config = read_json(golden("siglip") + "/config.json");
+  nlohmann::json& tower = config.contains("vision_config") ? config["vision_config"] : config;
+  tower["image_size"] = 18;  // patches of 7
+  write_file(folder.file("config.json"), config.dump());
+  const VisionDescription vision = describe_vision(folder.path());
+  EXPECT_EQ(vision.config.patches(), 4);
+  const Tensor cropped = expected().read("pixels");
+  const Tensor pixels = Tensor::full({cropped.dim(0), 3, 18, 18}, DType::f32, 7);
+  pixels.slice(2, 0, 14).slice(3, 0, 14).copy_from(cropped);
+  EXPECT_CLOSE(features_of(vision, golden("siglip"), pixels), testing::values_of(expected().read("siglip.features")),
+               2e-6);
 }
 
 TEST(Pretrained, ConfigurationsSayWhatAModelIs) {
