@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/checkpoint.hpp"
 #include "io/file.hpp"
@@ -165,7 +166,9 @@ int export_command(const Words& arguments) {
   const TrainedRun run = read_trained(given.required("run"), given.get("weights", text_value, std::string()));
   const auto trained = [&](const char* part) { return std::ranges::count(run.config.model.train, part) > 0; };
   const bool has_lora = trained("lora"), has_resampler = trained("resampler");
-  check(has_lora || has_resampler, "the run trained {}: there is neither LoRA nor a resampler to export",
+  check(has_lora || has_resampler,
+        "the run trained {}: there is neither LoRA nor a resampler to export; skymm weights merge --run writes whole "
+        "models",
         fmt::join(run.config.model.train, ", "));
   fs::create_directories(out);
   if (has_lora) {
@@ -180,41 +183,90 @@ int export_command(const Words& arguments) {
 
 // ---- merge
 
+// Of the weights that a run trained, those of the decoder or of the vision model.
+NamedTensors trained_part(const TrainedRun& run, bool vision) {
+  NamedTensors part;
+  for (const auto& [name, x] : run.tensors) {
+    const bool decoder = name.starts_with("model.") || name == "lm_head.weight";
+    if (!is_lora(name) && (vision ? name.starts_with("vision_model.") : decoder)) part.emplace_back(name, x);
+  }
+  return part;
+}
+
+void check_folders(const std::string& base, const std::string& out) {
+  check(fs::exists(base), "what trained belongs to '{}', which is not a path; give the model's with --base", base);
+  check(!fs::exists(out) || !fs::equivalent(base, out), "{} is the base itself; choose another folder", out);
+}
+
+void write_merged(const std::vector<PlannedTensor>& tensors, const std::string& base, const std::string& out,
+                  std::uint64_t shard_bytes) {
+  write_model(out, tensors, shard_bytes);
+  const auto table = std::ranges::find(tensors, "model.embed_tokens.weight", &PlannedTensor::name);
+  write_beside(base, table == tensors.end() ? DType::bf16 : table->dtype, out);
+}
+
+void merge_decoder(const std::optional<TrainedRun>& run, const Arguments& given, std::uint64_t shard_bytes) {
+  const std::string out = given.required("out");
+  const NamedTensors trained = run ? trained_part(*run, false) : NamedTensors();
+  if (!trained.empty()) {
+    const std::string base = given.get("base", text_value, run->config.model.decoder);
+    check_folders(base, out);
+    const PretrainedPart part = bind_decoder(describe_decoder(base).config, open_weights(base));
+    write_merged(replaced(part, trained), base, out, shard_bytes);
+    return print("wrote {}: {} of {} tensors as the run trained them\n", out, trained.size(), part.places.size());
+  }
+  const Adapter adapter = run ? adapter_of(*run) : read_adapter(given.required("adapter"));
+  const std::string base = given.get("base", text_value, adapter.base);
+  check_folders(base, out);
+  const std::unique_ptr<WeightSource> source = open_weights(base);
+  const std::vector<PlannedTensor> tensors = merged(*source, adapter);
+  write_merged(tensors, base, out, shard_bytes);
+  print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, tensors.size(), adapter.rank,
+        adapter.tensors.size() / 2);
+}
+
+void merge_vision(const TrainedRun& run, const std::string& out, std::uint64_t shard_bytes) {
+  const std::string& base = run.config.model.vision;
+  const NamedTensors trained = trained_part(run, true);
+  check(!trained.empty(), "{} holds no vision model: the run trained {}", run.file,
+        fmt::join(run.config.model.train, ", "));
+  check(fs::exists(base), "the run's vision model is the preset '{}', which no other tool loads", base);
+  check_folders(base, out);
+  const PretrainedPart part = bind_vision(describe_vision(base), open_weights(base));
+  write_merged(replaced(part, trained), base, out, shard_bytes);
+  print("wrote {}: {} of {} tensors as the run trained them\n", out, trained.size(), part.places.size());
+}
+
 int merge_command(const Words& arguments) {
   const std::vector<Flag> flags = {
       {"adapter", "DIR", "LoRA as PEFT or skymm weights export writes it"},
-      {"run", "DIR", "or a run directory, whose LoRA is taken"},
-      {"base", "PATH", "the LLM: a folder or a GGUF file; default: what the adapter says it was trained on"},
-      {"out", "DIR", "where the merged model goes"},
+      {"run", "DIR", "or a run directory: its LoRA is taken, or the decoder and the vision model where they trained"},
+      {"base", "PATH", "the LLM: a folder or a GGUF file; default: what the adapter or the run was trained on"},
+      {"out", "DIR", "where the merged LLM goes"},
+      {"vision-out", "DIR", "where the vision model goes, if the run trained it"},
       {"shard-gb", "X", "largest file, in GB; default 5"}};
   const Arguments given = parse_arguments("skymm weights merge", flags, arguments, 0);
   if (given.help) {
     print(
         "skymm weights merge (--adapter DIR | --run DIR) --out DIR [--base PATH]\n\nAdds LoRA to the weights of its "
-        "LLM "
-        "and writes a folder that transformers loads.\n\n{}",
+        "LLM, or puts those in their place that a run with model.train decoder trained,\nand writes a folder that "
+        "transformers loads; --vision-out the same of a vision model that trained.\n\n{}",
         flags_help(flags));
     return 0;
   }
-  const std::string out = given.required("out");
   if ((given.find("adapter") == nullptr) == (given.find("run") == nullptr)) {
     fail_usage("skymm weights merge takes one of --adapter DIR and --run DIR");
   }
-  const Adapter adapter =
-      given.find("run") ? adapter_of(read_trained(given.required("run"))) : read_adapter(given.required("adapter"));
-  const std::string base = given.get("base", text_value, adapter.base);
-  check(fs::exists(base), "the adapter was trained on '{}', which is not a path; give the LLM's with --base", base);
-  check(!fs::exists(out) || !fs::equivalent(base, out), "--out is the base itself; choose another folder");
+  const std::string* vision = given.find("vision-out");
+  if (vision != nullptr && given.find("run") == nullptr) fail_usage("--vision-out goes with --run DIR");
+  if (vision == nullptr) given.required("out");
   const double gigabytes = given.get("shard-gb", parse_number, 5.0);
   if (gigabytes <= 0) fail_usage("--shard-gb: {} is out of range: more than 0", gigabytes);
-  const std::unique_ptr<WeightSource> source = open_weights(base);
-  const std::vector<PlannedTensor> tensors = merged(*source, adapter);
-  write_model(out, tensors, static_cast<std::uint64_t>(gigabytes * 1e9));
-  const auto table = std::ranges::find(tensors, "model.embed_tokens.weight", &PlannedTensor::name);
-  check(table != tensors.end(), "{} has no tensor 'model.embed_tokens.weight'; it is no LLM", source->path());
-  write_beside(base, table->dtype, out);
-  print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, source->entries().size(), adapter.rank,
-        adapter.tensors.size() / 2);
+  const auto shard_bytes = static_cast<std::uint64_t>(gigabytes * 1e9);
+  std::optional<TrainedRun> run;
+  if (given.find("run") != nullptr) run = read_trained(given.required("run"));
+  if (given.find("out") != nullptr) merge_decoder(run, given, shard_bytes);
+  if (vision != nullptr) merge_vision(*run, *vision, shard_bytes);
   return 0;
 }
 
@@ -224,7 +276,7 @@ int weights_command(const Words& arguments) {
   static const std::vector<Command> verbs = {
       {"inspect", "list the tensors of a file, a folder or a checkpoint", inspect_command},
       {"export", "write what a run trained: LoRA for PEFT, the resampler", export_command},
-      {"merge", "add LoRA to the LLM, for transformers", merge_command},
+      {"merge", "write whole models with what a run trained, for transformers", merge_command},
       {"convert", "write weights in another format: bf16, int8, nf4", convert_command},
       {"synthesize", "write random weights of a decoder, for tests of size and speed", synthesize_command},
   };

@@ -9,6 +9,8 @@
 #include "io/checkpoint_folder.hpp"
 #include "io/file.hpp"
 #include "io/json.hpp"
+#include "io/weights/quantized.hpp"
+#include "launch/assembly/weight_file.hpp"
 #include "ops/kernels/kernels.hpp"
 
 namespace skymm {
@@ -75,10 +77,17 @@ Tensor add_term(const Tensor& weight, const Tensor& a, const Tensor& b, double s
   return sum;
 }
 
-DType merged_dtype(const WeightEntry& entry) {
-  if (entry.dtype == "F32") return DType::f32;
-  if (entry.dtype == "F16") return DType::f16;
-  return DType::bf16;
+DType merged_dtype(const WeightSource& base, const std::string& name) {
+  if (has_quantized(base, name)) return DType::bf16;
+  const std::string& dtype = base.entry(name).dtype;
+  if (dtype == "F32") return DType::f32;
+  return dtype == "F16" ? DType::f16 : DType::bf16;
+}
+
+Shape shape_of(const WeightSource& base, const std::string& name) {
+  Shape shape;
+  for (const std::int64_t dim : weight_shape(base, name)) shape.push_back(dim);
+  return shape;
 }
 
 }  // namespace
@@ -193,23 +202,59 @@ void write_adapter(const Adapter& adapter, const std::string& folder) {
 std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapter) {
   std::map<std::string, Tensor> terms(adapter.tensors.begin(), adapter.tensors.end());
   for (const auto& [name, x] : adapter.tensors) {
-    check(base.contains(layer_of(name) + ".weight"), "{} has no tensor '{}.weight', which the adapter is for",
-          base.path(), layer_of(name));
+    const std::string weight = layer_of(name) + ".weight";
+    check(base.contains(weight) || has_quantized(base, weight), "{} has no tensor '{}', which the adapter is for",
+          base.path(), weight);
   }
   std::vector<PlannedTensor> tensors;
-  for (const WeightEntry& entry : base.entries()) {
-    if (entry.name.ends_with("rotary_emb.inv_freq")) continue;
-    Shape shape;
-    for (const std::int64_t dim : entry.shape) shape.push_back(dim);
-    const DType dtype = merged_dtype(entry);
-    const std::string layer = entry.name.ends_with(".weight") ? entry.name.substr(0, entry.name.size() - 7) : "";
+  for (const std::string& name : weight_names(base)) {
+    if (name.ends_with("rotary_emb.inv_freq")) continue;
+    const DType dtype = merged_dtype(base, name);
+    const std::string layer = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : "";
     const auto a = terms.find(fmt::format("{}{}", layer, a_end)), b = terms.find(fmt::format("{}{}", layer, b_end));
     const bool adapted = a != terms.end() && b != terms.end();
-    tensors.push_back({entry.name, dtype, shape,
-                       [&base, dtype, name = entry.name, adapted, lora_a = adapted ? a->second : Tensor(),
+    tensors.push_back({name, dtype, shape_of(base, name),
+                       [&base, dtype, name, adapted, lora_a = adapted ? a->second : Tensor(),
                         lora_b = adapted ? b->second : Tensor(), scaling = adapter.scaling()] {
-                         const Tensor weight = base.read(name);
+                         const Tensor weight = read_weight(base, name);
                          return (adapted ? add_term(weight, lora_a, lora_b, scaling, name) : weight).to(dtype);
+                       }});
+  }
+  return tensors;
+}
+
+std::vector<PlannedTensor> replaced(const PretrainedPart& part, const NamedTensors& trained) {
+  struct Rows {
+    std::int64_t begin = 0, end = 0;
+    Tensor values;
+  };
+  const WeightSource& base = *part.source;
+  std::map<std::string, std::vector<Rows>> by_tensor;
+  std::set<std::string> used;
+  for (const auto& [name, place] : part.places) used.insert(place.tensor);
+  for (const auto& [name, x] : trained) {
+    const auto found = part.places.find(name);
+    check(found != part.places.end(), "{} has no place for '{}', which the run trained: it is another model",
+          base.path(), name);
+    const auto& [tensor, begin, end] = found->second;
+    Shape shape = shape_of(base, tensor);
+    const std::int64_t last = end < 0 ? shape[0] : end;
+    shape[0] = last - begin;
+    check(x.shape() == shape, "the run trained '{}' {}, {} has {}: it is another model", name, x.shape(), base.path(),
+          shape);
+    by_tensor[tensor].push_back({begin, last, x});
+  }
+  std::vector<PlannedTensor> tensors;
+  for (const std::string& name : weight_names(base)) {
+    // A head that is stored although it is tied to the table would be another than the table from now on.
+    if (name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && !used.contains(name))) continue;
+    const DType dtype = merged_dtype(base, name);
+    tensors.push_back({name, dtype, shape_of(base, name), [&base, dtype, name, rows = by_tensor[name]] {
+                         const Tensor values = read_weight(base, name).to(dtype);
+                         for (const auto& [begin, end, trained] : rows) {
+                           values.slice(0, begin, end).copy_from(trained.to(dtype));
+                         }
+                         return values;
                        }});
   }
   return tensors;

@@ -1,5 +1,5 @@
-// LoRA outside of training: adapters as PEFT writes and reads them (adapter_config.json, adapter_model.safetensors),
-// and merged into the weights that they belong to.
+// What trained, outside of training: adapters as PEFT writes and reads them (adapter_config.json,
+// adapter_model.safetensors), and pretrained models with an adapter merged into them or with weights that trained.
 #pragma once
 
 #include <map>
@@ -9,6 +9,7 @@
 
 #include "io/hash.hpp"
 #include "io/weights/safetensors.hpp"
+#include "launch/assembly/pretrained.hpp"
 #include "launch/config/config.hpp"
 
 namespace skymm {
@@ -50,6 +51,11 @@ void write_adapter(const Adapter& adapter, const std::string& folder);
 // `base` with the adapter's terms added to the weights, W + scaling B A, summed in f32 and rounded once to W's dtype
 // (f32 of quantised weights becomes bf16). One tensor exists at a time. Throws Error for a target that `base` lacks.
 std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapter);
+
+// The pretrained `part` with what a run trained in the place of its weights, in their dtype (bf16 where they were
+// quantised); what the run did not train stays. trained: by the model's names. Throws Error for a tensor that has no
+// place in the part or another shape. One tensor exists at a time beside the trained ones.
+std::vector<PlannedTensor> replaced(const PretrainedPart& part, const NamedTensors& trained);
 
 // Into model.safetensors or, where that would be larger than `shard_bytes`, into shards with an index.
 void write_model(const std::string& folder, const std::vector<PlannedTensor>& tensors, std::uint64_t shard_bytes);

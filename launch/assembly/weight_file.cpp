@@ -11,6 +11,7 @@
 #include "io/json.hpp"
 #include "io/weights/quantized.hpp"
 #include "launch/assembly/adapter.hpp"
+#include "ops/kernels/kernels.hpp"
 
 namespace skymm {
 namespace {
@@ -164,6 +165,14 @@ std::vector<WeightFile> open_weight_files(const std::vector<std::string>& paths)
     if (files.size() == before) files.push_back(open_file(path));
   }
   return files;
+}
+
+Tensor read_weight(const WeightSource& file, const std::string& name) {
+  if (!has_quantized(file, name)) return file.read(name);
+  const QuantizedTensor codes = read_quantized(file, name);
+  const Tensor plain = Tensor::empty(codes.shape, DType::f32);
+  kernels(plain).dequantize(codes, plain);
+  return plain;
 }
 
 std::map<std::string, std::string> trained_settings(const ModelConfig& model) {

@@ -29,6 +29,9 @@ struct WeightFile {
 // read_adapter refuses.
 std::vector<WeightFile> open_weight_files(const std::vector<std::string>& paths);
 
+// A weight, plain in the file's dtype, or dequantised to f32.
+Tensor read_weight(const WeightSource& file, const std::string& name);
+
 // Option -> value, of those that LoRA and the resampler of a run depend on: what is written to the metadata of files.
 std::map<std::string, std::string> trained_settings(const ModelConfig& model);
 

@@ -101,14 +101,6 @@ StoredFormat format_of(const Arguments& given) {
   return parse_format(name != nullptr ? *name : "bf16", given.get("double-quantization", parse_bool, false));
 }
 
-Tensor read_weight(const WeightSource& file, const std::string& name) {
-  if (!has_quantized(file, name)) return file.read(name);
-  const QuantizedTensor codes = read_quantized(file, name);
-  const Tensor plain = Tensor::empty(codes.shape, DType::f32);
-  kernels(plain).dequantize(codes, plain);
-  return plain;
-}
-
 Shape shape_of(const WeightSource& file, const std::string& name) {
   Shape shape;
   for (const std::int64_t dim : weight_shape(file, name)) shape.push_back(dim);

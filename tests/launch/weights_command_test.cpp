@@ -205,6 +205,67 @@ TEST(WeightsCommand, ARunIsExportedAsItTrained) {
   EXPECT_THAT(error_of([&] { assemble(next); }), HasSubstr("model.resampler qwen, here perceiver"));
 }
 
+// Random values of each of a part's weights, and what its source has in their place otherwise.
+void add_trained(NamedTensors& trained, const PretrainedPart& part) {
+  for (const auto& [name, place] : part.places) {
+    const Tensor whole = part.source->read(place.tensor);
+    const Tensor rows = place.end < 0 ? whole : whole.slice(0, place.begin, place.end);
+    trained.emplace_back(name, testing::random_tensor(rows.shape(), DType::f32, trained.size() + 1));
+  }
+}
+
+TEST(WeightsCommand, WholeModelsThatTrainedAreWritten) {
+  const TemporaryFolder folder;
+  TrainConfig config = testing::tiny_training(folder.file("tiny"));
+  config.model.decoder = golden + "qwen2";
+  config.model.vision = golden + "open_clip";  // keeps q, k and v in one matrix
+  config.model.train = {"vision", "resampler", "decoder"};
+  const PretrainedPart decoder =
+      bind_decoder(describe_decoder(golden + "qwen2").config, open_weights(golden + "qwen2"));
+  const VisionDescription tower = describe_vision(golden + "open_clip");
+  const PretrainedPart vision = bind_vision(tower, open_weights(golden + "open_clip"));
+  NamedTensors trained;
+  add_trained(trained, decoder);
+  add_trained(trained, vision);
+  trained.emplace_back("resampler.query", Tensor::zeros({4, 16}, DType::f32));
+  std::filesystem::create_directories(config.run.dir);
+  write_file(config.run.dir + "/config.ini", to_ini(config));
+  write_safetensors(config.run.dir + "/trained.safetensors", trained);
+  const std::string llm = folder.file("llm"), vit = folder.file("vit");
+  output_of({"merge", "--run", config.run.dir, "--out", llm, "--vision-out", vit});
+  EXPECT_EQ(read_file(llm + "/config.json"), read_file(golden + "qwen2/config.json"));
+  const std::vector<PretrainedPart> written = {bind_decoder(describe_decoder(llm).config, open_weights(llm)),
+                                               bind_vision(describe_vision(vit), open_weights(vit))};
+  for (const auto& [name, x] : trained) {
+    for (const PretrainedPart& part : written) {
+      const auto place = part.places.find(name);
+      if (place == part.places.end()) continue;
+      const Tensor whole = part.source->read(place->second.tensor);
+      const Tensor rows = place->second.end < 0 ? whole : whole.slice(0, place->second.begin, place->second.end);
+      EXPECT_EQ(testing::values_of(rows), testing::values_of(x)) << name;
+    }
+  }
+  const auto before = open_weights(golden + "open_clip");  // what the run had no use for stays
+  EXPECT_EQ(open_weights(vit)->entries().size(), before->entries().size());
+  EXPECT_EQ(testing::values_of(open_weights(vit)->read("visual.proj")),
+            testing::values_of(before->read("visual.proj")));
+  EXPECT_THAT(
+      error_of([&] {
+        weights_command({"merge", "--run", config.run.dir, "--base", golden + "llama", "--out", folder.file("x")});
+      }),
+      HasSubstr("it is another model"));
+}
+
+TEST(WeightsCommand, AnAdapterIsMergedIntoAQuantizedBase) {
+  const TemporaryFolder folder;
+  const std::string few = folder.file("few"), out = folder.file("out");
+  output_of({"convert", golden + "llama", few, "--format", "int8"});
+  output_of({"merge", "--adapter", golden + "adapter", "--base", few, "--out", out});
+  const auto expected = open_weights(golden + "expected.safetensors");
+  EXPECT_CLOSE(testing::decoder_logits(out, expected->read("tokens")),
+               testing::values_of(expected->read("adapter.logits")), 3e-2);
+}
+
 TEST(WeightsCommand, InspectListsTensors) {
   const std::string text = output_of({"inspect", golden + "mistral"});
   EXPECT_THAT(text, HasSubstr("model-00004-of-00004.safetensors"));
