@@ -10,6 +10,7 @@
 #include "io/file.hpp"
 #include "io/utf8.hpp"
 #include "launch/assembly/adapter.hpp"
+#include "launch/assembly/chat_form.hpp"
 #include "launch/assembly/model_folder.hpp"
 #include "launch/assembly/weights_convert.hpp"
 #include "launch/command.hpp"
@@ -138,7 +139,7 @@ void export_resampler(const TrainedRun& run, const std::string& out) {
   const ModelConfig& m = run.config.model;
   const nlohmann::json config = {{"resampler", m.resampler},   {"queries", m.queries},
                                  {"depth", m.resampler_depth}, {"vision", m.vision},
-                                 {"decoder", m.decoder},       {"chat_template", run.config.data.chat_template}};
+                                 {"decoder", m.decoder},       {"chat_template", chat_form(run.config)}};
   std::map<std::string, std::string> metadata = run.frozen;
   metadata["format"] = "pt";
   write_safetensors(out + "/resampler.safetensors", tensors, metadata);

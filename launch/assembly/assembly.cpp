@@ -6,7 +6,9 @@
 #include <sstream>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "io/hash.hpp"
+#include "launch/assembly/chat_form.hpp"
 #include "launch/assembly/pretrained.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
@@ -98,7 +100,7 @@ MultimodalConfig model_config(const TrainConfig& config, std::int64_t vocabulary
 
 PromptBuilder Assembly::prompts(const TrainConfig& config) const {
   return {tokenizer,
-          chat_template(config.data.chat_template),
+          chat_template(chat_form(config)),
           {.visual_tokens = static_cast<int>(visual_tokens), .max_tokens = config.data.max_length}};
 }
 
@@ -126,6 +128,7 @@ Assembly assemble(const TrainConfig& config, std::shared_ptr<const Tokenizer> to
   assembly.tokenizer = std::move(tokenizer);
   assembly.images = pretrained.images;
   assembly.images.fast_jpeg = config.data.fast_jpeg;
+  if (config.data.chat_template == "auto") log::info("chat template: {} (data.chat_template auto)", chat_form(config));
   if (model.vision) assembly.visual_tokens = model.resampler.tokens(*model.vision);
   const PurposeScope purpose(Purpose::weights);
   assembly.model = std::make_unique<Multimodal>(model, parse_dtype(config.model.dtype), device_of(config.run), pieces);

@@ -177,10 +177,11 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.validation; }},
       {"data.chat_template",
        "NAME",
-       "how a conversation becomes a prompt",
+       "how a conversation becomes a prompt; auto: as the pretrained decoder says of itself, in tokenizer_config.json, "
+       "chat_template.jinja or its GGUF file",
        [](C& c) -> Field { return &c.data.chat_template; },
        {},
-       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "nano"}; }},
+       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "smollm2", "nano", "auto"}; }},
       {"data.max_length",
        "TOKENS",
        "longest sample, visual tokens included; longer ones lose their last turns",

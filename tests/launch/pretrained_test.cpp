@@ -8,6 +8,7 @@
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/weights/safetensors.hpp"
+#include "launch/assembly/chat_form.hpp"
 #include "ops/models/multimodal.hpp"
 #include "support/load_weights.hpp"
 #include "support/logits.hpp"
@@ -319,6 +320,32 @@ TEST(Pretrained, GgufComputesTheSame) {
     EXPECT_THAT(error_of([&] { describe_decoder(testing::write_tiny_gguf(folder, scaled)); }),
                 HasSubstr(std::string(key) + " is 4"));
   }
+}
+
+TEST(Pretrained, TheChatTemplateIsTheModelsOwn) {
+  const TemporaryFolder folder;
+  TrainConfig config;
+  config.data.chat_template = "auto";
+  config.model.decoder = folder.path();
+  write_file(folder.file("config.json"), R"({"model_type": "llama"})");
+  EXPECT_THAT(error_of([&] { chat_form(config); }), HasSubstr("comes without a chat template"));
+  const auto form_of = [&](const std::string& jinja) {
+    write_file(folder.file("tokenizer_config.json"), nlohmann::json{{"chat_template", jinja}}.dump());
+    return chat_form(config);
+  };
+  EXPECT_EQ(form_of("{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"), "chatml");
+  EXPECT_EQ(form_of("<|im_start|>system\nYou are a helpful AI assistant named SmolLM<|im_end|>"), "smollm2");
+  EXPECT_EQ(form_of("{{ bos_token }}[INST] <<SYS>>"), "llama_2");
+  EXPECT_THAT(error_of([&] { form_of("[INST] {{ m }} [/INST]"); }), HasSubstr("writes as none"));  // Mistral's
+  write_file(folder.file("config.json"), R"({"model_type": "skywork"})");
+  EXPECT_EQ(form_of(""), "skywork");
+  config.model.decoder = testing::write_tiny_gguf(folder, [](testing::GgufWriter& file) {
+    file.add("tokenizer.chat_template", std::string("<|im_start|><|im_end|>"));
+  });
+  std::filesystem::remove(folder.file("tokenizer_config.json"));
+  EXPECT_EQ(chat_form(config), "chatml");
+  config.data.chat_template = "plain";
+  EXPECT_EQ(chat_form(config), "plain");
 }
 
 TrainConfig config_of(const std::string& decoder) {
