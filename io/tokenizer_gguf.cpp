@@ -94,8 +94,19 @@ BytePairModel byte_pair_of(const GgufFile& file) {
   return model;
 }
 
+// The step of Hugging Face's tokenizers that puts a token in front.
+nlohmann::json puts_in_front(const std::string& token, std::int32_t id) {
+  const nlohmann::json first = {{"SpecialToken", {{"id", token}, {"type_id", 0}}}};
+  const nlohmann::json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const nlohmann::json second = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
+  return {{"type", "TemplateProcessing"},
+          {"single", {first, text}},
+          {"pair", {first, text, second}},
+          {"special_tokens", {{token, {{"id", token}, {"ids", {id}}, {"tokens", {token}}}}}}};
+}
+
 // As Hugging Face's tokenizers read it.
-nlohmann::json tokenizer_json(const BytePairModel& model) {
+nlohmann::json tokenizer_json(const BytePairModel& model, bool bos_in_front) {
   using nlohmann::json;
   json vocabulary = json::object(), merges = json::array(), added = json::array(), cut = json::array();
   for (std::size_t i = 0; i < model.tokens.size(); ++i) vocabulary[model.tokens[i]] = i;
@@ -114,13 +125,15 @@ nlohmann::json tokenizer_json(const BytePairModel& model) {
   }
   const json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
   cut.push_back(bytes);
+  const bool front_token = bos_in_front && model.bos >= 0;
+  const json front = front_token ? puts_in_front(model.tokens[static_cast<std::size_t>(model.bos)], model.bos) : json();
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
           {"added_tokens", added},
           {"normalizer", model.compose ? json{{"type", "NFC"}} : json()},
           {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", cut}}},
-          {"post_processor", nullptr},
+          {"post_processor", front},
           {"decoder", bytes},
           {"model",
            {{"type", "BPE"},
@@ -222,7 +235,6 @@ void write_tokenizer_of_gguf(const std::string& path, const std::string& folder)
   const GgufFile file(path);
   const bool byte_level = is_byte_level(file);
   nlohmann::json config = {{"tokenizer_class", byte_level ? "PreTrainedTokenizerFast" : "LlamaTokenizer"},
-                           {"add_bos_token", file.flag("tokenizer.ggml.add_bos_token", !byte_level)},
                            {"add_eos_token", file.flag("tokenizer.ggml.add_eos_token", false)},
                            {"clean_up_tokenization_spaces", false}};
   const std::vector<std::string>& tokens = file.texts("tokenizer.ggml.tokens");
@@ -231,13 +243,18 @@ void write_tokenizer_of_gguf(const std::string& path, const std::string& folder)
     const std::int32_t id = special(file, name, tokens.size());
     if (id >= 0) config[field] = tokens[static_cast<std::size_t>(id)];
   }
-  if (!byte_level) config["legacy"] = false;
   if (file.has("tokenizer.chat_template")) config["chat_template"] = file.text("tokenizer.chat_template");
+  bool bos_in_front = false;  // where the file does not say, as llama.cpp has it
   if (byte_level) {
-    write_file(folder + "/tokenizer.json", tokenizer_json(byte_pair_of(file)).dump() + "\n");
+    const BytePairModel model = byte_pair_of(file);
+    bos_in_front = file.flag("tokenizer.ggml.add_bos_token", model.whole_pieces);  // LLaMA-3's
+    write_file(folder + "/tokenizer.json", tokenizer_json(model, bos_in_front).dump() + "\n");
   } else {
+    bos_in_front = file.flag("tokenizer.ggml.add_bos_token", true);
+    config["legacy"] = false;
     write_file(folder + "/tokenizer.model", sentencepiece_of(file));
   }
+  config["add_bos_token"] = bos_in_front;
   write_file(folder + "/tokenizer_config.json", config.dump(2) + "\n");
 }
 

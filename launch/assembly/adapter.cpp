@@ -77,6 +77,11 @@ Tensor add_term(const Tensor& weight, const Tensor& a, const Tensor& b, double s
   return sum;
 }
 
+// Some files store what follows from the configuration.
+bool is_derived(const std::string& name) {
+  return name.ends_with("rotary_emb.inv_freq") || name.ends_with(".position_ids");
+}
+
 DType merged_dtype(const WeightSource& base, const std::string& name) {
   if (has_quantized(base, name)) return DType::bf16;
   const std::string& dtype = base.entry(name).dtype;
@@ -208,7 +213,7 @@ std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapt
   }
   std::vector<PlannedTensor> tensors;
   for (const std::string& name : weight_names(base)) {
-    if (name.ends_with("rotary_emb.inv_freq")) continue;
+    if (is_derived(name)) continue;
     const DType dtype = merged_dtype(base, name);
     const std::string layer = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : "";
     const auto a = terms.find(fmt::format("{}{}", layer, a_end)), b = terms.find(fmt::format("{}{}", layer, b_end));
@@ -247,7 +252,7 @@ std::vector<PlannedTensor> replaced(const PretrainedPart& part, const NamedTenso
   std::vector<PlannedTensor> tensors;
   for (const std::string& name : weight_names(base)) {
     // A head that is stored although it is tied to the table would be another than the table from now on.
-    if (name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && !used.contains(name))) continue;
+    if (is_derived(name) || (name == "lm_head.weight" && !used.contains(name))) continue;
     const DType dtype = merged_dtype(base, name);
     tensors.push_back({name, dtype, shape_of(base, name), [&base, dtype, name, rows = by_tensor[name]] {
                          const Tensor values = read_weight(base, name).to(dtype);

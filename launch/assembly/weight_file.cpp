@@ -210,10 +210,11 @@ void check_frozen(const std::vector<WeightFile>& files, const FrozenParts& own) 
       const Sameness sameness = compare_frozen(file, own, part);
       const char* option = part == "decoder" ? "model.decoder" : "model.vision";
       const std::string& path = file.source->path();
-      check(!needs || sameness != Sameness::another_model,
-            "{} was trained on another frozen {} than this run has: give that one by {} or model.weights, or leave the "
-            "file out",
-            path, part, option);
+      check(
+          !needs || sameness != Sameness::another_model,
+          "{} was trained on another frozen {} model than this run has: give that one by {} or model.weights, or leave "
+          "the file out",
+          path, part, option);
       if (sameness == Sameness::another_model) {
         log::warn("the resampler in {} was trained with another frozen decoder than this run has", path);
       }

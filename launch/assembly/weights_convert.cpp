@@ -142,6 +142,8 @@ int convert_command(const std::vector<std::string>& arguments) {
     check(!fs::exists(file) || !fs::equivalent(read, file), "{} would be written over while it is read; choose another",
           file);
   }
+  check(!as_folder || !fs::exists(out + "/model.safetensors.index.json"),
+        "{} holds another model already (model.safetensors.index.json); choose another folder, or empty it", out);
   if (as_folder) fs::create_directories(out);
   const StoredFormat format = format_of(given);
   std::vector<PlannedWeight> weights;

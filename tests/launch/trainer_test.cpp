@@ -327,7 +327,7 @@ TEST_F(TrainerTest, WhatTrainedGoesOnWithItsSettingsAndItsFrozenWeightsAlone) {
   // The same model in other bits, or with LoRA merged into it, is no other.
   EXPECT_EQ(frozen_with("model.layers.0.self_attn.q_proj.weight"), "no error");
   EXPECT_EQ(refusal([](TrainConfig& c) { c.model.frozen_format = "nf4"; }), "no error");
-  // LoRA alone does not look through the ViT.
+  // A ViT that trains is not compared.
   next.model.train = {"vision", "resampler", "lora"};
   EXPECT_EQ(frozen_with("vision_model.embeddings.position_embedding.weight"), "no error");
 }

@@ -67,6 +67,7 @@ void add_byte_level_tokenizer(testing::GgufWriter& file) {
   file.add("tokenizer.ggml.merges", std::vector<std::string>{"a b", "\u0120 ab"});
   file.add("tokenizer.ggml.bos_token_id", 0U);
   file.add("tokenizer.ggml.eos_token_id", 1U);
+  file.add("tokenizer.ggml.add_bos_token", true);
   file.add("tokenizer.chat_template", std::string("{{ messages }}"));
 }
 
@@ -105,6 +106,11 @@ TEST(WeightsCommand, AGgufBaseLeavesItsConfigurationAndTokenizer) {
     EXPECT_EQ(ours->eos(), theirs->eos());
     const nlohmann::json tokenizer = read_json(out + "/tokenizer_config.json");
     EXPECT_EQ(tokenizer["eos_token"], byte_level ? "<|end|>" : "</s>");
+    EXPECT_EQ(tokenizer["add_bos_token"], true);
+    if (byte_level) {
+      const nlohmann::json front = read_json(out + "/tokenizer.json")["post_processor"]["single"][0];
+      EXPECT_EQ(front["SpecialToken"]["id"], "<|start|>");
+    }
     EXPECT_EQ(tokenizer.value("chat_template", ""), byte_level ? "{{ messages }}" : "");
   }
 }
