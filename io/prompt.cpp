@@ -16,6 +16,20 @@ constexpr std::string_view llama_system =
     "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
     "provides, and assist the user with a variety of tasks using natural language.";
 
+// ChatML with the system text that a model was tuned with.
+ChatTemplate chatml(std::string_view name, std::string_view system) {
+  return {.name = name,
+          .system = system,
+          .system_block = "<|im_start|>system\n{system}<|im_end|>\n",
+          .first_user = "<|im_start|>user\n",
+          .user = "<|im_start|>user\n",
+          .after_image = "\n",
+          .answer = "<|im_end|>\n<|im_start|>assistant\n",
+          .answer_end = "<|im_end|>",
+          .turn_end = "\n",
+          .special = {"<|im_start|>", "<|im_end|>"}};
+}
+
 const std::vector<ChatTemplate>& templates() {
   static const std::vector<ChatTemplate> all = {
       {.name = "plain", .begin = "{bos}", .answer_end = "{eos}", .user_text = false},
@@ -48,16 +62,8 @@ const std::vector<ChatTemplate>& templates() {
        .answer = "[SEP][BOT]",
        .answer_end = "{eos}",
        .special = {"[USER]", "[SEP]", "[BOT]"}},
-      {.name = "chatml",
-       .system = "You are a helpful assistant.",
-       .system_block = "<|im_start|>system\n{system}<|im_end|>\n",
-       .first_user = "<|im_start|>user\n",
-       .user = "<|im_start|>user\n",
-       .after_image = "\n",
-       .answer = "<|im_end|>\n<|im_start|>assistant\n",
-       .answer_end = "<|im_end|>",
-       .turn_end = "\n",
-       .special = {"<|im_start|>", "<|im_end|>"}},
+      chatml("chatml", "You are a helpful assistant."),
+      chatml("smollm2", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
       {.name = "nano",
        .begin = "{bos}",
        .after_image = "\n",

@@ -34,7 +34,7 @@ struct ChatTemplate {
                              // front, so that a word is the same token there as within a sentence
 };
 
-// plain, vicuna_v1, llama_2, skywork, chatml, nano (docs/formats.md). Throws Error that lists them.
+// plain, vicuna_v1, llama_2, skywork, chatml, smollm2, nano (docs/formats.md). Throws Error that lists them.
 const ChatTemplate& chat_template(std::string_view name);
 
 // Why a sample cannot be trained on.

@@ -18,4 +18,8 @@ std::unique_ptr<Tokenizer> load_tokenizer_json(const std::string& path);
 // The vocabulary of a GGUF file: of model "gpt2" (byte-level BPE) or "llama" (SentencePiece's BPE by scores).
 std::unique_ptr<Tokenizer> load_tokenizer_gguf(const std::string& path);
 
+// Writes that vocabulary to `folder` as transformers loads it: tokenizer.json or tokenizer.model, and
+// tokenizer_config.json with the special tokens and the chat template. Throws Error where load_tokenizer_gguf does.
+void write_tokenizer_of_gguf(const std::string& path, const std::string& folder);
+
 }  // namespace skymm

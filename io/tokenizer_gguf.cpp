@@ -1,9 +1,11 @@
 #include <array>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/byte_pair.hpp"
+#include "io/file.hpp"
 #include "io/text_splitter.hpp"
 #include "io/tokenizer_files.hpp"
 #include "io/weights/gguf.hpp"
@@ -68,7 +70,7 @@ void read_family(const GgufFile& file, BytePairModel& model) {
   }
 }
 
-std::unique_ptr<Tokenizer> byte_pair_of(const GgufFile& file) {
+BytePairModel byte_pair_of(const GgufFile& file) {
   Vocabulary vocabulary = vocabulary_of(file);
   BytePairModel model;
   model.path = file.path();
@@ -89,7 +91,61 @@ std::unique_ptr<Tokenizer> byte_pair_of(const GgufFile& file) {
   model.bos = special(file, "bos", count);
   model.eos = special(file, "eos", count);
   model.pad = special(file, "padding", count);
-  return make_byte_pair_tokenizer(std::move(model));
+  return model;
+}
+
+// The step of Hugging Face's tokenizers that puts a token in front.
+nlohmann::json puts_in_front(const std::string& token, std::int32_t id) {
+  const nlohmann::json first = {{"SpecialToken", {{"id", token}, {"type_id", 0}}}};
+  const nlohmann::json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const nlohmann::json second = {{"Sequence", {{"id", "B"}, {"type_id", 1}}}};
+  return {{"type", "TemplateProcessing"},
+          {"single", {first, text}},
+          {"pair", {first, text, second}},
+          {"special_tokens", {{token, {{"id", token}, {"ids", {id}}, {"tokens", {token}}}}}}};
+}
+
+// As Hugging Face's tokenizers read it.
+nlohmann::json tokenizer_json(const BytePairModel& model, bool bos_in_front) {
+  using nlohmann::json;
+  json vocabulary = json::object(), merges = json::array(), added = json::array(), cut = json::array();
+  for (std::size_t i = 0; i < model.tokens.size(); ++i) vocabulary[model.tokens[i]] = i;
+  for (const auto& [left, right] : model.merges) merges.push_back(left + " " + right);
+  for (const AddedToken& token : model.added) {
+    added.push_back({{"id", token.id},
+                     {"content", token.text},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", token.special}});
+  }
+  for (const std::string& pattern : model.patterns) {
+    cut.push_back({{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
+  }
+  const json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  cut.push_back(bytes);
+  const bool front_token = bos_in_front && model.bos >= 0;
+  const json front = front_token ? puts_in_front(model.tokens[static_cast<std::size_t>(model.bos)], model.bos) : json();
+  return {{"version", "1.0"},
+          {"truncation", nullptr},
+          {"padding", nullptr},
+          {"added_tokens", added},
+          {"normalizer", model.compose ? json{{"type", "NFC"}} : json()},
+          {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", cut}}},
+          {"post_processor", front},
+          {"decoder", bytes},
+          {"model",
+           {{"type", "BPE"},
+            {"dropout", nullptr},
+            {"unk_token", nullptr},
+            {"continuing_subword_prefix", nullptr},
+            {"end_of_word_suffix", nullptr},
+            {"fuse_unk", false},
+            {"byte_fallback", false},
+            {"ignore_merges", model.whole_pieces},
+            {"vocab", vocabulary},
+            {"merges", merges}}}};
 }
 
 // A SentencePiece model is a protocol buffer message; these are its fields (sentencepiece_model.proto).
@@ -122,7 +178,7 @@ class Message {
   std::string bytes_;
 };
 
-std::unique_ptr<Tokenizer> sentencepiece_of(const GgufFile& file) {
+std::string sentencepiece_of(const GgufFile& file) {
   const Vocabulary vocabulary = vocabulary_of(file);
   const std::vector<double>& scores = file.numbers("tokenizer.ggml.scores");
   const std::size_t count = vocabulary.tokens.size();
@@ -155,17 +211,51 @@ std::unique_ptr<Tokenizer> sentencepiece_of(const GgufFile& file) {
   normalizer.number(5, 1);  // but spelled as U+2581
   model.text(2, trainer.bytes());
   model.text(3, normalizer.bytes());
-  return make_sentencepiece_tokenizer(model.bytes(), file.path());
+  return model.bytes();
+}
+
+// Of the two kinds of vocabularies that are supported: byte-level BPE, or SentencePiece's.
+bool is_byte_level(const GgufFile& file) {
+  const std::string model = file.text("tokenizer.ggml.model", "none");
+  check(model == "gpt2" || model == "llama",
+        "{} has a tokenizer of the kind '{}'; gpt2 and llama are supported: give --model.tokenizer", file.path(),
+        model);
+  return model == "gpt2";
 }
 
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer_gguf(const std::string& path) {
   const GgufFile file(path);
-  const std::string model = file.text("tokenizer.ggml.model", "none");
-  if (model == "gpt2") return byte_pair_of(file);
-  if (model == "llama") return sentencepiece_of(file);
-  fail("{} has a tokenizer of the kind '{}'; gpt2 and llama are supported: give --model.tokenizer", path, model);
+  if (is_byte_level(file)) return make_byte_pair_tokenizer(byte_pair_of(file));
+  return make_sentencepiece_tokenizer(sentencepiece_of(file), path);
+}
+
+void write_tokenizer_of_gguf(const std::string& path, const std::string& folder) {
+  const GgufFile file(path);
+  const bool byte_level = is_byte_level(file);
+  nlohmann::json config = {{"tokenizer_class", byte_level ? "PreTrainedTokenizerFast" : "LlamaTokenizer"},
+                           {"add_eos_token", file.flag("tokenizer.ggml.add_eos_token", false)},
+                           {"clean_up_tokenization_spaces", false}};
+  const std::vector<std::string>& tokens = file.texts("tokenizer.ggml.tokens");
+  for (const auto& [name, field] :
+       {std::pair{"bos", "bos_token"}, {"eos", "eos_token"}, {"padding", "pad_token"}, {"unknown", "unk_token"}}) {
+    const std::int32_t id = special(file, name, tokens.size());
+    if (id >= 0) config[field] = tokens[static_cast<std::size_t>(id)];
+  }
+  if (file.has("tokenizer.chat_template")) config["chat_template"] = file.text("tokenizer.chat_template");
+  bool bos_in_front = false;  // where the file does not say, as llama.cpp has it
+  if (byte_level) {
+    const BytePairModel model = byte_pair_of(file);
+    bos_in_front = file.flag("tokenizer.ggml.add_bos_token", model.whole_pieces);  // LLaMA-3's
+    write_file(folder + "/tokenizer.json", tokenizer_json(model, bos_in_front).dump() + "\n");
+  } else {
+    bos_in_front = file.flag("tokenizer.ggml.add_bos_token", true);
+    config["legacy"] = false;
+    write_file(folder + "/tokenizer.model", sentencepiece_of(file));
+  }
+  config["add_bos_token"] = bos_in_front;
+  write_file(folder + "/tokenizer_config.json", config.dump(2) + "\n");
 }
 
 }  // namespace skymm

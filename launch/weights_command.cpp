@@ -4,12 +4,14 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/checkpoint.hpp"
 #include "io/file.hpp"
 #include "io/utf8.hpp"
 #include "launch/assembly/adapter.hpp"
-#include "launch/assembly/pretrained.hpp"
+#include "launch/assembly/chat_form.hpp"
+#include "launch/assembly/model_folder.hpp"
 #include "launch/assembly/weights_convert.hpp"
 #include "launch/command.hpp"
 #include "launch/config/options.hpp"
@@ -140,8 +142,10 @@ void export_resampler(const TrainedRun& run, const std::string& out) {
                                  {"positions", m.resampler_positions},
                                  {"vision", m.vision},
                                  {"decoder", m.decoder},
-                                 {"chat_template", run.config.data.chat_template}};
-  write_safetensors(out + "/resampler.safetensors", tensors, {{"format", "pt"}});
+                                 {"chat_template", chat_form(run.config)}};
+  std::map<std::string, std::string> metadata = run.frozen;
+  metadata["format"] = "pt";
+  write_safetensors(out + "/resampler.safetensors", tensors, metadata);
   write_file(out + "/resampler_config.json", config.dump(2) + "\n");
   print("wrote {}/resampler.safetensors: {} tensors\n", out, tensors.size());
 }
@@ -166,7 +170,9 @@ int export_command(const Words& arguments) {
   const TrainedRun run = read_trained(given.required("run"), given.get("weights", text_value, std::string()));
   const auto trained = [&](const char* part) { return std::ranges::count(run.config.model.train, part) > 0; };
   const bool has_lora = trained("lora"), has_resampler = trained("resampler");
-  check(has_lora || has_resampler, "the run trained {}: there is neither LoRA nor a resampler to export",
+  check(has_lora || has_resampler,
+        "the run trained {}: there is neither LoRA nor a resampler to export; skymm weights merge --run writes whole "
+        "models",
         fmt::join(run.config.model.train, ", "));
   fs::create_directories(out);
   if (has_lora) {
@@ -181,73 +187,90 @@ int export_command(const Words& arguments) {
 
 // ---- merge
 
-// Configuration and tokenizer of the base, so that the folder loads as the base did.
-void copy_beside(const std::string& base, const std::string& out) {
-  if (!fs::is_directory(base)) return;
-  for (const fs::directory_entry& file : fs::directory_iterator(base)) {
-    const std::string name = file.path().filename().string();
-    const bool wanted = (name.ends_with(".json") && !name.ends_with(".index.json")) || name == "tokenizer.model" ||
-                        name == "merges.txt" || name.ends_with(".jinja");
-    if (wanted && file.is_regular_file()) {
-      fs::copy_file(file.path(), fs::path(out) / name, fs::copy_options::overwrite_existing);
-    }
+// Of the weights that a run trained, those of the decoder or of the vision model.
+NamedTensors trained_part(const TrainedRun& run, bool vision) {
+  NamedTensors part;
+  for (const auto& [name, x] : run.tensors) {
+    const bool decoder = name.starts_with("model.") || name == "lm_head.weight";
+    if (!is_lora(name) && (vision ? name.starts_with("vision_model.") : decoder)) part.emplace_back(name, x);
   }
+  return part;
 }
 
-// For bases without one: a decoder of LLaMA's kind as transformers describes it.
-void write_config(const DecoderDescription& decoder, const std::string& out) {
-  const DecoderConfig& c = decoder.config;
-  const nlohmann::json config = {{"architectures", {c.qkv_bias ? "Qwen2ForCausalLM" : "LlamaForCausalLM"}},
-                                 {"model_type", c.qkv_bias ? "qwen2" : "llama"},
-                                 {"vocab_size", c.vocabulary},
-                                 {"hidden_size", c.width},
-                                 {"num_hidden_layers", c.layers},
-                                 {"num_attention_heads", c.heads},
-                                 {"num_key_value_heads", c.kv_heads},
-                                 {"head_dim", c.head_width},
-                                 {"intermediate_size", c.ffn},
-                                 {"hidden_act", "silu"},
-                                 {"rms_norm_eps", c.eps},
-                                 {"rope_theta", c.theta},
-                                 {"tie_word_embeddings", c.tied},
-                                 {"max_position_embeddings", decoder.max_positions > 0 ? decoder.max_positions : 2048},
-                                 {"torch_dtype", "bfloat16"}};
-  write_file(out + "/config.json", config.dump(2) + "\n");
+void check_folders(const std::string& base, const std::string& out) {
+  check(fs::exists(base), "what trained belongs to '{}', which is not a path; give the model's with --base", base);
+  check(!fs::exists(out) || !fs::equivalent(base, out), "{} is the base itself; choose another folder", out);
+}
+
+void write_merged(const std::vector<PlannedTensor>& tensors, const std::string& base, const std::string& out,
+                  std::uint64_t shard_bytes) {
+  write_model(out, tensors, shard_bytes);
+  const auto table = std::ranges::find(tensors, "model.embed_tokens.weight", &PlannedTensor::name);
+  write_beside(base, table == tensors.end() ? DType::bf16 : table->dtype, out);
+}
+
+void merge_decoder(const std::optional<TrainedRun>& run, const Arguments& given, std::uint64_t shard_bytes) {
+  const std::string out = given.required("out");
+  const NamedTensors trained = run ? trained_part(*run, false) : NamedTensors();
+  if (!trained.empty()) {
+    const std::string base = given.get("base", text_value, run->config.model.decoder);
+    check_folders(base, out);
+    const PretrainedPart part = bind_decoder(describe_decoder(base).config, open_weights(base));
+    write_merged(replaced(part, trained), base, out, shard_bytes);
+    return print("wrote {}: {} of {} tensors as the run trained them\n", out, trained.size(), part.places.size());
+  }
+  const Adapter adapter = run ? adapter_of(*run) : read_adapter(given.required("adapter"));
+  const std::string base = given.get("base", text_value, adapter.base);
+  check_folders(base, out);
+  const std::unique_ptr<WeightSource> source = open_weights(base);
+  const std::vector<PlannedTensor> tensors = merged(*source, adapter);
+  write_merged(tensors, base, out, shard_bytes);
+  print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, tensors.size(), adapter.rank,
+        adapter.tensors.size() / 2);
+}
+
+void merge_vision(const TrainedRun& run, const std::string& out, std::uint64_t shard_bytes) {
+  const std::string& base = run.config.model.vision;
+  const NamedTensors trained = trained_part(run, true);
+  check(!trained.empty(), "{} holds no vision model: the run trained {}", run.file,
+        fmt::join(run.config.model.train, ", "));
+  check(fs::exists(base), "the run's vision model is the preset '{}', which no other tool loads", base);
+  check_folders(base, out);
+  const PretrainedPart part = bind_vision(describe_vision(base), open_weights(base));
+  write_merged(replaced(part, trained), base, out, shard_bytes);
+  print("wrote {}: {} of {} tensors as the run trained them\n", out, trained.size(), part.places.size());
 }
 
 int merge_command(const Words& arguments) {
   const std::vector<Flag> flags = {
       {"adapter", "DIR", "LoRA as PEFT or skymm weights export writes it"},
-      {"run", "DIR", "or a run directory, whose LoRA is taken"},
-      {"base", "PATH", "the LLM: a folder or a GGUF file; default: what the adapter says it was trained on"},
-      {"out", "DIR", "where the merged model goes"},
+      {"run", "DIR", "or a run directory: its LoRA is taken, or the decoder and the vision model where they trained"},
+      {"base", "PATH", "the LLM: a folder or a GGUF file; default: what the adapter or the run was trained on"},
+      {"out", "DIR", "where the merged LLM goes"},
+      {"vision-out", "DIR", "where the vision model goes, if the run trained it"},
       {"shard-gb", "X", "largest file, in GB; default 5"}};
   const Arguments given = parse_arguments("skymm weights merge", flags, arguments, 0);
   if (given.help) {
     print(
         "skymm weights merge (--adapter DIR | --run DIR) --out DIR [--base PATH]\n\nAdds LoRA to the weights of its "
-        "LLM and writes a folder that transformers loads.\n\n{}",
+        "LLM, or puts those in their place that a run with model.train decoder trained,\nand writes a folder that "
+        "transformers loads; --vision-out the same of a vision model that trained.\n\n{}",
         flags_help(flags));
     return 0;
   }
-  const std::string out = given.required("out");
   if ((given.find("adapter") == nullptr) == (given.find("run") == nullptr)) {
     fail_usage("skymm weights merge takes one of --adapter DIR and --run DIR");
   }
-  const Adapter adapter =
-      given.find("run") ? adapter_of(read_trained(given.required("run"))) : read_adapter(given.required("adapter"));
-  const std::string base = given.get("base", text_value, adapter.base);
-  check(fs::exists(base), "the adapter was trained on '{}', which is not a path; give the LLM's with --base", base);
-  check(!fs::exists(out) || !fs::equivalent(base, out), "--out is the base itself; choose another folder");
+  const std::string* vision = given.find("vision-out");
+  if (vision != nullptr && given.find("run") == nullptr) fail_usage("--vision-out goes with --run DIR");
+  if (vision == nullptr) given.required("out");
   const double gigabytes = given.get("shard-gb", parse_number, 5.0);
   if (gigabytes <= 0) fail_usage("--shard-gb: {} is out of range: more than 0", gigabytes);
-  const DecoderDescription decoder = describe_decoder(base);
-  const std::unique_ptr<WeightSource> source = open_weights(base);
-  write_model(out, merged(*source, adapter), static_cast<std::uint64_t>(gigabytes * 1e9));
-  copy_beside(base, out);
-  if (!fs::exists(fs::path(out) / "config.json")) write_config(decoder, out);
-  print("wrote {}: {} tensors, LoRA of rank {} in {} of them\n", out, source->entries().size(), adapter.rank,
-        adapter.tensors.size() / 2);
+  const auto shard_bytes = static_cast<std::uint64_t>(gigabytes * 1e9);
+  std::optional<TrainedRun> run;
+  if (given.find("run") != nullptr) run = read_trained(given.required("run"));
+  if (given.find("out") != nullptr) merge_decoder(run, given, shard_bytes);
+  if (vision != nullptr) merge_vision(*run, *vision, shard_bytes);
   return 0;
 }
 
@@ -257,8 +280,8 @@ int weights_command(const Words& arguments) {
   static const std::vector<Command> verbs = {
       {"inspect", "list the tensors of a file, a folder or a checkpoint", inspect_command},
       {"export", "write what a run trained: LoRA for PEFT, the resampler", export_command},
-      {"merge", "add LoRA to the LLM, for transformers", merge_command},
-      {"convert", "write a file's weights in another format: bf16, int8, nf4", convert_command},
+      {"merge", "write whole models with what a run trained, for transformers", merge_command},
+      {"convert", "write weights in another format: bf16, int8, nf4", convert_command},
       {"synthesize", "write random weights of a decoder, for tests of size and speed", synthesize_command},
   };
   return dispatch("skymm weights", "Weights: safetensors, GGUF, PEFT adapters, checkpoints.", verbs, arguments);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <optional>
 
 #include "core/error.hpp"
@@ -81,6 +82,12 @@ std::optional<DType> plain_dtype(std::string_view type) {
 }
 
 }  // namespace
+
+bool is_gguf(const std::string& path) {
+  std::string start(4, '\0');
+  std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
+  return start == "GGUF";
+}
 
 GgufFile::GgufFile(const std::string& path) : WeightSource(path), file_(path) {
   GgufHeader header = parse_gguf(file_.bytes(), path);

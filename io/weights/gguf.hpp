@@ -11,6 +11,8 @@
 
 namespace skymm {
 
+bool is_gguf(const std::string& path);  // by the file's first bytes
+
 class GgufFile final : public WeightSource {
  public:
   explicit GgufFile(const std::string& path);

@@ -70,6 +70,27 @@ bool has_quantized(const WeightSource& file, const std::string& name) {
   return file.metadata().contains(key_prefix + name);
 }
 
+std::vector<std::int64_t> weight_shape(const WeightSource& file, const std::string& name) {
+  const auto entry = file.metadata().find(key_prefix + name);
+  if (entry == file.metadata().end()) return file.entry(name).shape;
+  std::istringstream text(entry->second);
+  std::string format;
+  text >> format;
+  std::vector<std::int64_t> shape;
+  for (std::int64_t dim = 0; text >> dim;) shape.push_back(dim);
+  const WeightEntry& codes = file.entry(name + ".codes");
+  const std::int64_t most = 2 * codes.row_elements();  // columns: two codes a byte
+  bool fits = shape.size() >= 2 && shape.size() <= Shape::max_rank && shape[0] == codes.rows();
+  std::int64_t columns = 1;
+  for (std::size_t i = 1; fits && i < shape.size(); ++i) {
+    fits = shape[i] > 0 && shape[i] <= most / columns;
+    columns *= fits ? shape[i] : 1;
+  }
+  check(fits, "{}: '{}' is said to be of shape [{}], but its codes are {}", file.path(), name, fmt::join(shape, ", "),
+        codes.shape_text());
+  return shape;
+}
+
 QuantizedTensor read_quantized(const WeightSource& file, const std::string& name) {
   const auto entry = file.metadata().find(key_prefix + name);
   check(entry != file.metadata().end(), "{} has no quantised weight '{}'", file.path(), name);
@@ -79,7 +100,7 @@ QuantizedTensor read_quantized(const WeightSource& file, const std::string& name
   check(format == "int8" || format == "nf4", "{}: '{}' is quantised as '{}'; only int8 and nf4 are known", file.path(),
         name, format);
   QuantizedTensor x{.format = format == "nf4" ? QuantizedFormat::nf4 : QuantizedFormat::int8};
-  for (std::int64_t dim = 0; text >> dim;) x.shape.push_back(dim);
+  for (const std::int64_t dim : weight_shape(file, name)) x.shape.push_back(dim);
   x.codes = file.read(name + ".codes");
   x.scales = file.read(name + ".scales");
   if (file.contains(name + ".scale_steps")) {

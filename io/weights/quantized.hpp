@@ -22,6 +22,9 @@ inline NamedTensors stored_tensors(const std::string& name, const Parameter& par
 std::pair<std::string, std::string> quantized_metadata(const std::string& name, const QuantizedTensor& codes);
 
 bool has_quantized(const WeightSource& file, const std::string& name);
+// Of a weight, plain or quantised. Throws Error where the file has none of that name, or codes that are not of the
+// shape that the metadata says.
+std::vector<std::int64_t> weight_shape(const WeightSource& file, const std::string& name);
 // Throws Error where parts of it are absent, or are not what its metadata says.
 QuantizedTensor read_quantized(const WeightSource& file, const std::string& name);
 // The names of the weights in a file, plain and quantised, each once, in the order of their bytes.

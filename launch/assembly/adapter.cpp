@@ -9,6 +9,8 @@
 #include "io/checkpoint_folder.hpp"
 #include "io/file.hpp"
 #include "io/json.hpp"
+#include "io/weights/quantized.hpp"
+#include "launch/assembly/weight_file.hpp"
 #include "ops/kernels/kernels.hpp"
 
 namespace skymm {
@@ -17,11 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::string_view prefix = "base_model.model.";  // PEFT's, in front of every name
 constexpr const char* index_name = "model.safetensors.index.json";
 constexpr std::string_view a_end = ".lora_A.weight", b_end = ".lora_B.weight";
-
-bool is_lora(const std::string& name) { return name.ends_with(a_end) || name.ends_with(b_end); }
 
 // "model.layers.0.self_attn.q_proj" of the weights and matrices of that layer.
 std::string layer_of(const std::string& name) { return name.substr(0, name.size() - a_end.size()); }
@@ -78,13 +77,27 @@ Tensor add_term(const Tensor& weight, const Tensor& a, const Tensor& b, double s
   return sum;
 }
 
-DType merged_dtype(const WeightEntry& entry) {
-  if (entry.dtype == "F32") return DType::f32;
-  if (entry.dtype == "F16") return DType::f16;
-  return DType::bf16;
+// Some files store what follows from the configuration.
+bool is_derived(const std::string& name) {
+  return name.ends_with("rotary_emb.inv_freq") || name.ends_with(".position_ids");
+}
+
+DType merged_dtype(const WeightSource& base, const std::string& name) {
+  if (has_quantized(base, name)) return DType::bf16;
+  const std::string& dtype = base.entry(name).dtype;
+  if (dtype == "F32") return DType::f32;
+  return dtype == "F16" ? DType::f16 : DType::bf16;
+}
+
+Shape shape_of(const WeightSource& base, const std::string& name) {
+  Shape shape;
+  for (const std::int64_t dim : weight_shape(base, name)) shape.push_back(dim);
+  return shape;
 }
 
 }  // namespace
+
+bool is_lora(const std::string& name) { return name.ends_with(a_end) || name.ends_with(b_end); }
 
 double Adapter::scaling() const {
   const auto r = static_cast<double>(rank);
@@ -102,6 +115,10 @@ TrainedRun read_trained(const std::string& run_dir, const std::string& file) {
     run.file = found->path();
   }
   run.tensors = read_tensors(run.file);
+  if (run.file.ends_with(".h5")) return run;
+  for (const auto& [key, value] : open_weights(run.file)->metadata()) {
+    if (key.starts_with("frozen.")) run.frozen[key] = value;
+  }
   return run;
 }
 
@@ -111,7 +128,8 @@ Adapter adapter_of(const TrainedRun& run) {
                   .alpha = m.lora_alpha,
                   .dropout = m.lora_dropout,
                   .rank_stabilized = m.rslora,
-                  .base = m.decoder};
+                  .base = m.decoder,
+                  .frozen = run.frozen};
   std::set<std::string> targets;
   for (const auto& [name, x] : run.tensors) {
     if (!is_lora(name)) continue;
@@ -124,7 +142,7 @@ Adapter adapter_of(const TrainedRun& run) {
   return adapter;
 }
 
-Adapter read_adapter(const std::string& folder) {
+Adapter read_adapter_config(const std::string& folder) {
   const std::string path = folder + "/adapter_config.json";
   const json config = read_json(path);
   const auto shown = [&](const char* key) {
@@ -146,11 +164,17 @@ Adapter read_adapter(const std::string& folder) {
   Adapter adapter{.rank = rank.get<std::int64_t>(), .alpha = alpha.get<double>()};
   adapter.rank_stabilized = config.value("use_rslora", json(false)) == true;
   if (const json base = config.value("base_model_name_or_path", json()); base.is_string()) adapter.base = base;
+  return adapter;
+}
+
+Adapter read_adapter(const std::string& folder) {
+  Adapter adapter = read_adapter_config(folder);
   std::set<std::string> targets;
   const SafetensorsReader file(folder + "/adapter_model.safetensors");
   for (const WeightEntry& entry : file.entries()) {
-    check(entry.name.starts_with(prefix), "{}: the name '{}' does not begin with {}", file.path(), entry.name, prefix);
-    adapter.tensors.emplace_back(entry.name.substr(prefix.size()), file.read(entry.name));
+    check(entry.name.starts_with(peft_prefix), "{}: the name '{}' does not begin with {}", file.path(), entry.name,
+          peft_prefix);
+    adapter.tensors.emplace_back(entry.name.substr(peft_prefix.size()), file.read(entry.name));
     targets.insert(target_of(entry.name));
   }
   adapter.targets.assign(targets.begin(), targets.end());
@@ -172,32 +196,70 @@ void write_adapter(const Adapter& adapter, const std::string& folder) {
                        {"fan_in_fan_out", false},
                        {"inference_mode", true}};
   NamedTensors tensors;
-  for (const auto& [name, x] : adapter.tensors) tensors.emplace_back(std::string(prefix) + name, x);
+  for (const auto& [name, x] : adapter.tensors) tensors.emplace_back(std::string(peft_prefix) + name, x);
   fs::create_directories(folder);
-  write_safetensors(folder + "/adapter_model.safetensors", tensors, {{"format", "pt"}});
+  std::map<std::string, std::string> metadata = adapter.frozen;
+  metadata["format"] = "pt";
+  write_safetensors(folder + "/adapter_model.safetensors", tensors, metadata);
   write_file(folder + "/adapter_config.json", config.dump(2) + "\n");
 }
 
 std::vector<PlannedTensor> merged(const WeightSource& base, const Adapter& adapter) {
   std::map<std::string, Tensor> terms(adapter.tensors.begin(), adapter.tensors.end());
   for (const auto& [name, x] : adapter.tensors) {
-    check(base.contains(layer_of(name) + ".weight"), "{} has no tensor '{}.weight', which the adapter is for",
-          base.path(), layer_of(name));
+    const std::string weight = layer_of(name) + ".weight";
+    check(base.contains(weight) || has_quantized(base, weight), "{} has no tensor '{}', which the adapter is for",
+          base.path(), weight);
   }
   std::vector<PlannedTensor> tensors;
-  for (const WeightEntry& entry : base.entries()) {
-    if (entry.name.ends_with("rotary_emb.inv_freq")) continue;
-    Shape shape;
-    for (const std::int64_t dim : entry.shape) shape.push_back(dim);
-    const DType dtype = merged_dtype(entry);
-    const std::string layer = entry.name.ends_with(".weight") ? entry.name.substr(0, entry.name.size() - 7) : "";
+  for (const std::string& name : weight_names(base)) {
+    if (is_derived(name)) continue;
+    const DType dtype = merged_dtype(base, name);
+    const std::string layer = name.ends_with(".weight") ? name.substr(0, name.size() - 7) : "";
     const auto a = terms.find(fmt::format("{}{}", layer, a_end)), b = terms.find(fmt::format("{}{}", layer, b_end));
     const bool adapted = a != terms.end() && b != terms.end();
-    tensors.push_back({entry.name, dtype, shape,
-                       [&base, dtype, name = entry.name, adapted, lora_a = adapted ? a->second : Tensor(),
+    tensors.push_back({name, dtype, shape_of(base, name),
+                       [&base, dtype, name, adapted, lora_a = adapted ? a->second : Tensor(),
                         lora_b = adapted ? b->second : Tensor(), scaling = adapter.scaling()] {
-                         const Tensor weight = base.read(name);
+                         const Tensor weight = read_weight(base, name);
                          return (adapted ? add_term(weight, lora_a, lora_b, scaling, name) : weight).to(dtype);
+                       }});
+  }
+  return tensors;
+}
+
+std::vector<PlannedTensor> replaced(const PretrainedPart& part, const NamedTensors& trained) {
+  struct Rows {
+    std::int64_t begin = 0, end = 0;
+    Tensor values;
+  };
+  const WeightSource& base = *part.source;
+  std::map<std::string, std::vector<Rows>> by_tensor;
+  std::set<std::string> used;
+  for (const auto& [name, place] : part.places) used.insert(place.tensor);
+  for (const auto& [name, x] : trained) {
+    const auto found = part.places.find(name);
+    check(found != part.places.end(), "{} has no place for '{}', which the run trained: it is another model",
+          base.path(), name);
+    const auto& [tensor, begin, end] = found->second;
+    Shape shape = shape_of(base, tensor);
+    const std::int64_t last = end < 0 ? shape[0] : end;
+    shape[0] = last - begin;
+    check(x.shape() == shape, "the run trained '{}' {}, {} has {}: it is another model", name, x.shape(), base.path(),
+          shape);
+    by_tensor[tensor].push_back({begin, last, x});
+  }
+  std::vector<PlannedTensor> tensors;
+  for (const std::string& name : weight_names(base)) {
+    // A head that is stored although it is tied to the table would be another than the table from now on.
+    if (is_derived(name) || (name == "lm_head.weight" && !used.contains(name))) continue;
+    const DType dtype = merged_dtype(base, name);
+    tensors.push_back({name, dtype, shape_of(base, name), [&base, dtype, name, rows = by_tensor[name]] {
+                         const Tensor values = read_weight(base, name).to(dtype);
+                         for (const auto& [begin, end, trained] : rows) {
+                           values.slice(0, begin, end).copy_from(trained.to(dtype));
+                         }
+                         return values;
                        }});
   }
   return tensors;

@@ -7,6 +7,7 @@
 #include "io/pixels.hpp"
 #include "io/prompt.hpp"
 #include "launch/assembly/model_loading.hpp"
+#include "launch/assembly/weight_file.hpp"
 #include "launch/config/config.hpp"
 #include "ops/models/multimodal.hpp"
 
@@ -19,6 +20,7 @@ struct Assembly {
   std::int64_t visual_tokens = 0;        // of one picture; 0 for a decoder alone
   std::uint64_t frozen_hash = 0;         // of all frozen weights of the model: a checkpoint belongs to them
   std::uint64_t vision_hash = 0;         // of those of the ViT: features belong to them
+  FrozenParts frozen_parts;              // LoRA and a resampler belong to them
   std::string table;                     // trainable_table of the whole model
   std::vector<std::string> files;        // that weights were read from
   SharedWeights shared;                  // what this rank has in common with others of its node

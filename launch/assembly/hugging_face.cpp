@@ -176,7 +176,7 @@ Activation activation_of(const Fields& fields, const std::string& name, const ch
 }
 
 void check_vision(const VisionConfig& c, const std::string& path) {
-  check(c.image % c.patch == 0, "{}: an image of {} pixels does not divide into patches of {}", path, c.image, c.patch);
+  check(c.image >= c.patch, "{}: an image of {} pixels has no patch of {}", path, c.image, c.patch);
   check(c.width % c.heads == 0, "{}: a width of {} does not divide into {} heads", path, c.width, c.heads);
 }
 

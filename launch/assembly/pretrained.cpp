@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "io/weights/quantized.hpp"
+#include "launch/assembly/adapter.hpp"
 #include "ops/layers/init.hpp"
 
 namespace skymm {
@@ -114,25 +115,24 @@ PretrainedPart bind_table(const Table& table, std::shared_ptr<const WeightSource
     if (place.tensor.empty()) place = {expected.name, 0, -1};
     const bool part_of_it = place.end >= 0;
     used[place.tensor] = true;
-    if (!source->contains(place.tensor)) {
+    const bool quantized = has_quantized(*source, place.tensor) && !part_of_it;
+    if (!source->contains(place.tensor) && !quantized) {
       missing.push_back(fmt::format("{} [{}]", place.tensor, fmt::join(expected.shape, ", ")));
       continue;
     }
-    const WeightEntry& entry = source->entry(place.tensor);
+    const std::vector<std::int64_t> found = weight_shape(*source, place.tensor);
     std::vector<std::int64_t> shape = expected.shape;
     if (part_of_it) shape.front() *= 3;
-    if (entry.shape != shape) {
+    if (found != shape) {
       misshaped.push_back(
-          fmt::format("{} is {}, expected [{}]", place.tensor, entry.shape_text(), fmt::join(shape, ", ")));
+          fmt::format("{} is [{}], expected [{}]", place.tensor, fmt::join(found, ", "), fmt::join(shape, ", ")));
       continue;
     }
-    if (!part_of_it) place.end = entry.rows();
     part.places[expected.name] = place;
   }
-  for (const WeightEntry& entry : source->entries()) {
-    if (!used.contains(entry.name) && !known(entry.name)) {
-      extra.push_back(fmt::format("{} {}", entry.name, entry.shape_text()));
-    }
+  for (const std::string& name : weight_names(*source)) {
+    if (used.contains(name) || known(name)) continue;
+    extra.push_back(fmt::format("{} [{}]", name, fmt::join(weight_shape(*source, name), ", ")));
   }
   const std::string differences = listing("tensors are missing, of the shapes", missing) +
                                   listing("tensors have other shapes", misshaped) +
@@ -142,22 +142,23 @@ PretrainedPart bind_table(const Table& table, std::shared_ptr<const WeightSource
   return part;
 }
 
-const WeightSource* file_with(const std::vector<std::unique_ptr<WeightSource>>& files, const std::string& name) {
-  const auto found = std::find_if(files.rbegin(), files.rend(),
-                                  [&](const auto& file) { return file->contains(name) || has_quantized(*file, name); });
-  return found == files.rend() ? nullptr : found->get();
+const WeightFile* file_with(const std::vector<WeightFile>& files, const std::string& name) {
+  const auto found = std::find_if(files.rbegin(), files.rend(), [&](const auto& file) { return file.has(name); });
+  return found == files.rend() ? nullptr : &*found;
 }
 
 void read_parameter(const WeightSource& source, const std::string& name, const WeightPlace& place, Parameter& to) {
+  if (has_quantized(source, place.tensor)) return load(to, read_quantized(source, place.tensor));
   const WeightEntry& entry = source.entry(place.tensor);
   std::vector<std::int64_t> shape = entry.shape;
-  if (!shape.empty()) shape.front() = place.end - place.begin;
+  const std::int64_t end = place.end < 0 ? entry.rows() : place.end;
+  if (!shape.empty()) shape.front() = end - place.begin;
   check(std::ranges::equal(shape, to.shape), "{}: {} has shape {}, the model needs {}", source.path(), name,
         entry.shape_text(), to.shape);
   if (to.value.defined()) {
-    source.read_into(place.tensor, place.begin, place.end, to.value);
+    source.read_into(place.tensor, place.begin, end, to.value);
   } else {  // kept in few bits: only this weight is plain for a moment
-    load(to, source.read_rows(place.tensor, place.begin, place.end));
+    load(to, source.read_rows(place.tensor, place.begin, end));
   }
 }
 
@@ -230,9 +231,7 @@ Pretrained open_pretrained(const TrainConfig& config, std::int64_t vocabulary) {
 }
 
 WeightLoader::WeightLoader(std::vector<PretrainedPart> parts, const std::vector<std::string>& files, std::uint64_t seed)
-    : parts_(std::move(parts)), seed_(seed) {
-  for (const std::string& path : files) files_.push_back(open_weights(path));
-}
+    : parts_(std::move(parts)), files_(open_weight_files(files)), seed_(seed) {}
 
 const PretrainedPart* WeightLoader::part_with(const std::string& name) const {
   const auto found = std::ranges::find_if(parts_, [&](const auto& part) { return part.places.contains(name); });
@@ -254,9 +253,7 @@ void WeightLoader::check_resampler(const std::vector<NamedParameter>& parameters
   const auto is_part = [](const std::string& name) { return name.starts_with("resampler."); };
   std::vector<std::string> unused;
   for (const auto& file : files_) {
-    for (const WeightEntry& entry : file->entries()) {
-      if (is_part(entry.name)) unused.push_back(entry.name);
-    }
+    std::ranges::copy_if(file.names(), std::back_inserter(unused), is_part);
   }
   bool wanted = false;
   for (const auto& [name, parameter] : parameters) {
@@ -269,18 +266,15 @@ void WeightLoader::check_resampler(const std::vector<NamedParameter>& parameters
 }
 
 bool WeightLoader::has_lora() const {
-  return std::ranges::any_of(files_, [](const auto& file) {
-    return std::ranges::any_of(file->entries(),
-                               [](const WeightEntry& entry) { return entry.name.ends_with(".lora_A.weight"); });
-  });
+  return std::ranges::any_of(files_, [](const auto& file) { return std::ranges::any_of(file.names(), is_lora); });
 }
 
 void WeightLoader::load(const NamedParameter& entry) const {
   const auto& [name, parameter] = entry;
-  if (const WeightSource* file = file_with(files_, name); file != nullptr && has_quantized(*file, name)) {
-    skymm::load(*parameter, read_quantized(*file, name));
-  } else if (file != nullptr) {
-    read_parameter(*file, name, {name, 0, file->entry(name).rows()}, *parameter);
+  if (const WeightFile* file = file_with(files_, name); file != nullptr) {
+    const WeightSource& source = *file->source;
+    const std::string theirs = file->prefix + name;
+    read_parameter(source, name, {theirs, 0, -1}, *parameter);
   } else if (const PretrainedPart* part = part_with(name)) {
     read_parameter(*part->source, name, part->places.at(name), *parameter);
   } else {

@@ -10,17 +10,19 @@
 #include "core/parameter.hpp"
 #include "io/weights/source.hpp"
 #include "launch/assembly/hugging_face.hpp"
+#include "launch/assembly/weight_file.hpp"
 #include "launch/config/config.hpp"
 
 namespace skymm {
 
-// Where a weight of the model lies: rows [begin, end) of `tensor`. OpenCLIP, for one, keeps q, k and v in one matrix.
+// Where a weight of the model lies: rows [begin, end) of `tensor`, or all where `end` is -1. OpenCLIP, for one, keeps
+// q, k and v in one matrix.
 struct WeightPlace {
   std::string tensor;
-  std::int64_t begin = 0, end = 0;
+  std::int64_t begin = 0, end = -1;
 };
 
-// A pretrained part of the model: our names and where their values are.
+// A pretrained part of the model: our names and where their values are, plain or in few bits.
 struct PretrainedPart {
   std::shared_ptr<const WeightSource> source;
   std::map<std::string, WeightPlace> places;
@@ -46,19 +48,21 @@ Pretrained open_pretrained(const TrainConfig& config, std::int64_t vocabulary);
 // at random.
 class WeightLoader {
  public:
+  // files: as open_weight_files takes them.
   WeightLoader(std::vector<PretrainedPart> parts, const std::vector<std::string>& files, std::uint64_t seed);
 
   // Throws Error that lists the frozen ones that are in no file.
   void check_has(const std::vector<NamedParameter>& parameters) const;
   void load(const NamedParameter& entry) const;
   bool has_lora() const;  // one of the files
+  const std::vector<WeightFile>& files() const { return files_; }
 
  private:
   const PretrainedPart* part_with(const std::string& name) const;
   void check_resampler(const std::vector<NamedParameter>& parameters) const;
 
   std::vector<PretrainedPart> parts_;
-  std::vector<std::unique_ptr<WeightSource>> files_;
+  std::vector<WeightFile> files_;
   std::uint64_t seed_;
 };
 

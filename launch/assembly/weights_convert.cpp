@@ -2,13 +2,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
+#include "core/error.hpp"
+#include "io/weights/gguf.hpp"
 #include "io/weights/quantized.hpp"
+#include "launch/assembly/model_folder.hpp"
+#include "launch/assembly/weight_file.hpp"
 #include "launch/config/options.hpp"
 #include "ops/models/multimodal.hpp"
 
 namespace skymm {
 namespace {
+
+namespace fs = std::filesystem;
 
 // How weights are stored: plain in a dtype, or, the linear ones, in few bits.
 struct StoredFormat {
@@ -24,13 +31,6 @@ StoredFormat parse_format(const std::string& name, bool double_quantization) {
   fail_usage("--format {} is unknown; give f32, bf16, int8 or nf4", name);
 }
 
-// The linear weights of blocks, as a model quantises them: not norms, biases, tables or the head, nor what trains.
-bool is_block_linear(const std::string& name, const Shape& shape) {
-  const bool in_block = name.find(".layers.") != std::string::npos || name.ends_with("patch_embedding.weight");
-  return in_block && shape.rank() >= 2 && name.ends_with(".weight") && !name.starts_with("resampler") &&
-         name.find("lora_") == std::string::npos;
-}
-
 // A weight that a file is to have, without its elements.
 struct PlannedWeight {
   std::string name;
@@ -40,15 +40,16 @@ struct PlannedWeight {
 
 PlannedWeight planned(const std::string& name, const Shape& shape, const StoredFormat& format) {
   StoredFormat own = format;
-  if (!is_block_linear(name, shape)) own.quantization.reset();
+  if (!is_block_linear(name, shape.rank())) own.quantization.reset();
   return {name, shape, own};
 }
 
 // Writes weights of which one at a time is in memory.
 class WeightsFile {
  public:
-  WeightsFile(const std::string& path, const std::vector<PlannedWeight>& weights)
-      : writer_(path, tensors_of(weights), metadata_of(weights)) {}
+  WeightsFile(const std::string& path, const std::vector<PlannedWeight>& weights,
+              const std::map<std::string, std::string>& metadata = {})
+      : writer_(path, tensors_of(weights), with_formats(metadata, weights)) {}
 
   void write(const PlannedWeight& weight, const Tensor& value) {
     if (!weight.format.quantization) {
@@ -79,8 +80,8 @@ class WeightsFile {
     return all;
   }
 
-  static std::map<std::string, std::string> metadata_of(const std::vector<PlannedWeight>& weights) {
-    std::map<std::string, std::string> metadata;
+  static std::map<std::string, std::string> with_formats(std::map<std::string, std::string> metadata,
+                                                         const std::vector<PlannedWeight>& weights) {
     for (const PlannedWeight& weight : weights) {
       if (!weight.format.quantization) continue;
       QuantizedTensor codes{.format = weight.format.quantization->format, .shape = weight.shape};
@@ -100,19 +101,19 @@ StoredFormat format_of(const Arguments& given) {
   return parse_format(name != nullptr ? *name : "bf16", given.get("double-quantization", parse_bool, false));
 }
 
-Tensor read_weight(const WeightSource& file, const std::string& name) {
-  if (!has_quantized(file, name)) return file.read(name);
-  const QuantizedTensor codes = read_quantized(file, name);
-  const Tensor plain = Tensor::empty(codes.shape, DType::f32);
-  kernels(plain).dequantize(codes, plain);
-  return plain;
+Shape shape_of(const WeightSource& file, const std::string& name) {
+  Shape shape;
+  for (const std::int64_t dim : weight_shape(file, name)) shape.push_back(dim);
+  return shape;
 }
 
-Shape shape_of(const WeightSource& file, const std::string& name) {
-  if (has_quantized(file, name)) return read_quantized(file, name).shape;
-  Shape shape;
-  for (const std::int64_t dim : file.entry(name).shape) shape.push_back(dim);
-  return shape;
+// What the file says of how its weights were trained.
+std::map<std::string, std::string> kept_metadata(const WeightSource& file) {
+  std::map<std::string, std::string> kept;
+  for (const auto& [key, value] : file.metadata()) {
+    if (key == "format" || key.starts_with("model.") || key.starts_with("frozen.")) kept[key] = value;
+  }
+  return kept;
 }
 
 }  // namespace
@@ -121,21 +122,38 @@ int convert_command(const std::vector<std::string>& arguments) {
   const std::vector<Flag> flags{format_flag, double_flag};
   const Arguments given = parse_arguments("skymm weights convert", flags, arguments, 2);
   if (given.help) {
-    std::fputs(("skymm weights convert IN OUT [--format FORMAT]\n\nWrites the weights of a safetensors file in another "
-                "format, one weight in memory at a time.\n\n" +
-                flags_help(flags))
-                   .c_str(),
-               stdout);
+    std::fputs(
+        ("skymm weights convert IN OUT [--format FORMAT]\n\nWrites weights in another format, one weight in "
+         "memory at a time.\nIN is a safetensors file, the folder of a model, an index of files, or a GGUF file. "
+         "OUT is a file for a file. Of a\nfolder or a GGUF file it is a folder, with configuration and tokenizer "
+         "beside the weights, which model.decoder or\nmodel.vision may name; or the weights alone where it ends "
+         "in .safetensors.\n\n" +
+         flags_help(flags))
+            .c_str(),
+        stdout);
     return 0;
   }
-  if (given.positional.size() != 2) fail_usage("skymm weights convert takes two files: IN OUT");
-  const SafetensorsReader file(given.positional[0]);
+  if (given.positional.size() != 2) fail_usage("skymm weights convert takes two paths: IN OUT");
+  const std::string &in = given.positional[0], &out = given.positional[1];
+  const std::unique_ptr<WeightSource> source = open_weights(in);
+  const bool model = fs::is_directory(in) || is_gguf(in), as_folder = model && !out.ends_with(".safetensors");
+  const std::string file = as_folder ? out + "/model.safetensors" : out;
+  for (const std::string& read : source->files()) {
+    check(!fs::exists(file) || !fs::equivalent(read, file), "{} would be written over while it is read; choose another",
+          file);
+  }
+  check(!as_folder || !fs::exists(out + "/model.safetensors.index.json"),
+        "{} holds another model already (model.safetensors.index.json); choose another folder, or empty it", out);
+  if (as_folder) fs::create_directories(out);
   const StoredFormat format = format_of(given);
   std::vector<PlannedWeight> weights;
-  for (const std::string& name : weight_names(file)) weights.push_back(planned(name, shape_of(file, name), format));
-  WeightsFile out(given.positional[1], weights);
-  for (const PlannedWeight& weight : weights) out.write(weight, read_weight(file, weight.name));
-  out.commit();
+  for (const std::string& name : weight_names(*source)) {
+    weights.push_back(planned(name, shape_of(*source, name), format));
+  }
+  WeightsFile writer(file, weights, kept_metadata(*source));
+  for (const PlannedWeight& weight : weights) writer.write(weight, read_weight(*source, weight.name));
+  writer.commit();
+  if (as_folder) write_beside(in, format.dtype, out);
   return 0;
 }
 

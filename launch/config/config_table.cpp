@@ -132,9 +132,10 @@ const std::vector<Option>& config_options() {
       {"model.lora_targets", "LIST", "linear layers that get LoRA, such as q_proj,v_proj; none: all but the head",
        [](C& c) -> Field { return &c.model.lora_targets; }},
       {"model.rslora", "BOOL", "scale LoRA by alpha / sqrt(rank)", [](C& c) -> Field { return &c.model.rslora; }},
-      {"model.weights", "FILES",
-       "safetensors files, read by name over the pretrained weights, later ones win; what no file has starts at "
-       "random, if it trains, and is an error, if it is frozen",
+      {"model.weights", "PATHS",
+       "weights read by name over the pretrained ones, later ones win: safetensors files, such as another run's "
+       "trained.safetensors; folders with an adapter of PEFT's or what skymm weights export wrote. What no file has "
+       "starts at random, if it trains, and is an error, if it is frozen",
        [](C& c) -> Field { return &c.model.weights; }},
       {"model.tokenizer", "FILE", "tokenizer.model, tokenizer.json or GGUF; none: the pretrained decoder's",
        [](C& c) -> Field { return &c.model.tokenizer; }},
@@ -180,10 +181,11 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.validation; }},
       {"data.chat_template",
        "NAME",
-       "how a conversation becomes a prompt",
+       "how a conversation becomes a prompt; auto: as the pretrained decoder says of itself, in tokenizer_config.json, "
+       "chat_template.jinja or its GGUF file",
        [](C& c) -> Field { return &c.data.chat_template; },
        {},
-       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "nano"}; }},
+       [] { return Names{"plain", "vicuna_v1", "llama_2", "skywork", "chatml", "smollm2", "nano", "auto"}; }},
       {"data.max_length",
        "TOKENS",
        "longest sample, visual tokens included; longer ones lose their last turns",

@@ -339,15 +339,18 @@ CheckpointInfo Trainer::checkpoint_info(std::int64_t done) const {
   return info;
 }
 
-// The trained weights alone, in the compute dtype: what eval, chat and other tools load.
+// The trained weights alone, in the compute dtype, with what they mean nothing without: what later stages, eval, chat
+// and other tools load.
 void Trainer::export_trained() {
   NamedTensors tensors;
   gather_states(*optimizer_, StateParts::master, [&](const WholeState& state) {
     tensors.emplace_back(state.name, Tensor::from(state.master, state.shape).to(assembly_.model->dtype()));
   });
   if (world_.rank() != 0) return;
-  write_safetensors(config_.run.dir + "/trained.safetensors", tensors,
-                    {{"format", "pt"}, {"frozen", fmt::format("{:016x}", assembly_.frozen_hash)}});
+  std::map<std::string, std::string> metadata = trained_settings(config_.model);
+  metadata.insert(assembly_.frozen_parts.begin(), assembly_.frozen_parts.end());
+  metadata["format"] = "pt";
+  write_safetensors(config_.run.dir + "/trained.safetensors", tensors, metadata);
 }
 
 // Since the start, in messages and collectives.

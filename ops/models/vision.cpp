@@ -24,8 +24,7 @@ VisionEmbeddings::VisionEmbeddings(const VisionConfig& config, DType dtype, Devi
       patch_embedding_(3 * config.patch * config.patch,
                        {{"patch_embedding", config.width, {config.width, 3, config.patch, config.patch}}},
                        config.patch_bias, dtype, device) {
-  check(config.image % config.patch == 0, "an image of {} pixels does not divide into patches of {}", config.image,
-        config.patch);
+  check(config.image >= config.patch, "an image of {} pixels has no patch of {}", config.image, config.patch);
   if (config.class_token) class_embedding_ = make_parameter({config.width}, dtype, device);
   if (config.pre_norm) pre_norm_ = std::make_unique<LayerNorm>(config.width, config.eps, dtype, device);
 }
@@ -36,7 +35,10 @@ Variable VisionEmbeddings::forward(const Variable& input) {
         "the ViT wants pixels [images, 3, {0}, {0}]; got {1}", config_.image, pixels.shape());
   Graph& graph = input.graph();
   const std::int64_t images = pixels.dim(0), patches = config_.patches(), tokens = config_.tokens();
-  Variable x = patch_embedding_.forward_patches(input, config_.patch, {});
+  // Pixels to the right and below that fill no patch are left out: SigLIP's towers of 384 have patches of 14.
+  const std::int64_t side = config_.grid() * config_.patch;
+  const Tensor whole = pixels.slice(2, 0, side).slice(3, 0, side);
+  Variable x = patch_embedding_.forward_patches(graph.constant(whole), config_.patch, {});
   if (config_.class_token) {
     x = spread_rows(x, rows_of(images, tokens, 1, patches, pixels.device()), images * tokens);
     const Tensor first = rows_of(images, tokens, 0, 1, pixels.device());

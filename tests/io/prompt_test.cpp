@@ -115,6 +115,11 @@ TEST(Prompt, EveryTemplateReadsAndTrainsAsItShould) {
        "<|im_start|>assistant\na dumpling.<|im_end|>\n<|im_start|>user\n是吗？<|im_end|>\n<|im_start|>assistant\n"
        "一个饺子<|im_end|>\n",
        "a dumpling.<|im_end|>|一个饺子<|im_end|>|"},
+      {"smollm2",
+       "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+       "<|im_start|>user\n#####\nwhat is it?<|im_end|>\n<|im_start|>assistant\na dumpling.<|im_end|>\n"
+       "<|im_start|>user\n是吗？<|im_end|>\n<|im_start|>assistant\n一个饺子<|im_end|>\n",
+       "a dumpling.<|im_end|>|一个饺子<|im_end|>|"},
       {"nano", "{bos}#####\n what is it?\n a dumpling.{eos}是吗？\n一个饺子{eos}", " a dumpling.{eos}|一个饺子{eos}|"},
   };
   for (const Expected& expected : table) {

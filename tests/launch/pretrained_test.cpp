@@ -8,12 +8,13 @@
 #include "io/file.hpp"
 #include "io/json.hpp"
 #include "io/weights/safetensors.hpp"
+#include "launch/assembly/chat_form.hpp"
 #include "ops/models/multimodal.hpp"
-#include "support/gguf_writer.hpp"
 #include "support/load_weights.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
+#include "support/tiny_gguf.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm {
@@ -87,22 +88,42 @@ TEST(Pretrained, LossAndLoraGradientsAreThoseOfPeft) {
   }
 }
 
+// What a vision tower makes of pixels.
+Tensor features_of(const VisionDescription& vision, const std::string& path, const Tensor& pixels) {
+  VisionTransformer tower(vision.config, DType::f32, cpu());
+  struct Wrapped final : Module {
+    explicit Wrapped(VisionTransformer& t) : tower(t) {}
+    void visit(const std::string&, const ParameterVisitor& visitor) override { tower.visit("vision_model", visitor); }
+    VisionTransformer& tower;
+  } wrapped(tower);
+  load_weights(wrapped, {bind_vision(vision, open_weights(path))});
+  Graph graph(Graph::Mode::inference);
+  return tower.forward(graph, pixels).value();
+}
+
 TEST(Pretrained, VisionTowersComputeWhatTransformersDoes) {
   for (const std::string name : {"clip", "siglip", "open_clip"}) {
     SCOPED_TRACE(name);
-    const VisionDescription vision = describe_vision(golden(name));
-    VisionTransformer tower(vision.config, DType::f32, cpu());
-    struct Wrapped final : Module {
-      explicit Wrapped(VisionTransformer& t) : tower(t) {}
-      void visit(const std::string&, const ParameterVisitor& visitor) override { tower.visit("vision_model", visitor); }
-      VisionTransformer& tower;
-    } wrapped(tower);
-    load_weights(wrapped, {bind_vision(vision, open_weights(golden(name)))});
-    Graph graph(Graph::Mode::inference);
-    const Tensor features = tower.forward(graph, expected().read("pixels")).value();
+    const Tensor features = features_of(describe_vision(golden(name)), golden(name), expected().read("pixels"));
     const std::string theirs = name == "open_clip" ? "clip" : name;
     EXPECT_CLOSE(features, testing::values_of(expected().read(theirs + ".features")), 2e-6);
   }
+}
+
+// A convolution without padding takes whole patches, and transformers has as many positions.
+TEST(Pretrained, PixelsThatFillNoPatchAreLeftOut) {
+  const TemporaryFolder folder;
+  nlohmann::json config = read_json(golden("siglip") + "/config.json");
+  nlohmann::json& tower = config.contains("vision_config") ? config["vision_config"] : config;
+  tower["image_size"] = 18;  // patches of 7
+  write_file(folder.file("config.json"), config.dump());
+  const VisionDescription vision = describe_vision(folder.path());
+  EXPECT_EQ(vision.config.patches(), 4);
+  const Tensor cropped = expected().read("pixels");
+  const Tensor pixels = Tensor::full({cropped.dim(0), 3, 18, 18}, DType::f32, 7);
+  pixels.slice(2, 0, 14).slice(3, 0, 14).copy_from(cropped);
+  EXPECT_CLOSE(features_of(vision, golden("siglip"), pixels), testing::values_of(expected().read("siglip.features")),
+               2e-6);
 }
 
 TEST(Pretrained, ConfigurationsSayWhatAModelIs) {
@@ -254,63 +275,77 @@ TEST(Pretrained, FilesWithAnotherLoraOrResamplerAreRefused) {
   EXPECT_THAT(error_of([&] { assemble(config); }), HasSubstr("not the one of model.resampler"));
 }
 
-// The tiny LLaMA as a GGUF file, heads interleaved as llama.cpp's converter writes them.
-std::string write_gguf(const TemporaryFolder& folder, const std::string& scaled_by = "") {
-  const auto source = open_weights(golden("llama"));
-  testing::GgufWriter writer;
-  writer.add("general.architecture", std::string("llama"));
-  for (const auto& [key, value] : {std::pair{"embedding_length", 16U},
-                                   {"block_count", 2U},
-                                   {"attention.head_count", 4U},
-                                   {"attention.head_count_kv", 2U},
-                                   {"feed_forward_length", 24U}}) {
-    writer.add(std::string("llama.") + key, value);
+TEST(Pretrained, AnAdapterOfPeftGoesOn) {
+  const LoraOptions lora{.rank = 2, .alpha = 6, .targets = {"q_proj", "v_proj", "down_proj"}};
+  for (const std::string& path : {golden("adapter"), golden("adapter") + "/adapter_model.safetensors"}) {
+    const Tensor logits = testing::decoder_logits(golden("llama"), expected().read("tokens"), DType::f32, lora, {path});
+    EXPECT_CLOSE(logits, testing::values_of(expected().read("adapter.logits")), 2e-6);
   }
-  writer.add("llama.attention.layer_norm_rms_epsilon", 1e-5F);
-  if (!scaled_by.empty()) writer.add("llama." + scaled_by, 4.0F);
-  const auto add = [&](const std::string& theirs, const std::string& ours, std::int64_t heads = 0) {
-    const Tensor x = source->read(ours);
-    std::vector<float> values = x.to_vector();
-    const std::int64_t width = x.rank() == 2 ? x.dim(1) : 1, rows = x.dim(0);
-    for (std::int64_t head = 0; head < heads; ++head) {  // (half, pair) -> (pair, half)
-      const std::int64_t size = rows / heads, first = head * size;
-      for (std::int64_t i = 0; i < size; ++i) {
-        const std::int64_t from = first + i % 2 * (size / 2) + i / 2;
-        const Tensor row = x.slice(0, from, from + 1);
-        std::ranges::copy(row.to_vector(), values.begin() + (first + i) * width);
-      }
-    }
-    std::vector<std::uint64_t> dims;
-    for (int i = x.rank() - 1; i >= 0; --i) dims.push_back(static_cast<std::uint64_t>(x.dim(i)));
-    writer.tensor(theirs, dims, values);
+}
+
+TEST(Pretrained, AnAdapterWithOtherSettingsIsRefused) {
+  TrainConfig config;
+  config.model.lora_rank = 2;
+  config.model.lora_alpha = 6;
+  config.model.lora_targets = {"v_proj", "q_proj", "down_proj"};
+  const std::vector<WeightFile> files = open_weight_files({golden("adapter")});
+  EXPECT_NO_THROW(check_settings(files, config.model, 2));
+  EXPECT_THAT(error_of([&] { check_settings(files, config.model, 1); }), HasSubstr("holds model.layers.1."));
+  const auto refusal = [&](const std::function<void(ModelConfig&)>& change) {
+    ModelConfig model = config.model;
+    change(model);
+    return error_of([&] { check_settings(files, model, 2); });
   };
-  add("token_embd.weight", "model.embed_tokens.weight");
-  add("output_norm.weight", "model.norm.weight");
-  add("output.weight", "lm_head.weight");
-  for (const std::string i : {"0", "1"}) {
-    const std::string theirs = "blk." + i + ".", ours = "model.layers." + i + ".";
-    add(theirs + "attn_q.weight", ours + "self_attn.q_proj.weight", 4);
-    add(theirs + "attn_k.weight", ours + "self_attn.k_proj.weight", 2);
-    add(theirs + "attn_v.weight", ours + "self_attn.v_proj.weight");
-    add(theirs + "attn_output.weight", ours + "self_attn.o_proj.weight");
-    add(theirs + "attn_norm.weight", ours + "input_layernorm.weight");
-    add(theirs + "ffn_norm.weight", ours + "post_attention_layernorm.weight");
-    add(theirs + "ffn_gate.weight", ours + "mlp.gate_proj.weight");
-    add(theirs + "ffn_up.weight", ours + "mlp.up_proj.weight");
-    add(theirs + "ffn_down.weight", ours + "mlp.down_proj.weight");
-  }
-  write_file(folder.file("llama.gguf"), writer.file());
-  return folder.file("llama.gguf");
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.lora_alpha = 32; }), HasSubstr("model.lora_alpha 6, here 32"));
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.lora_rank = 4; }), HasSubstr("model.lora_rank 2, here 4"));
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.rslora = true; }), HasSubstr("model.rslora false, here true"));
+  EXPECT_THAT(refusal([](ModelConfig& m) { m.lora_targets = {"q_proj"}; }),
+              HasSubstr("model.lora_targets down_proj,q_proj,v_proj, here q_proj"));
+  const TemporaryFolder folder;
+  write_file(folder.file("adapter_model.safetensors"), read_file(golden("adapter") + "/adapter_model.safetensors"));
+  EXPECT_THAT(error_of([&] { open_weight_files({folder.path()}); }), HasSubstr("is not beside it"));
+  nlohmann::json dora = read_json(golden("adapter") + "/adapter_config.json");
+  dora["use_dora"] = true;
+  write_file(folder.file("adapter_config.json"), dora.dump());
+  EXPECT_THAT(error_of([&] { open_weight_files({folder.path()}); }), HasSubstr("use_dora is true"));
 }
 
 TEST(Pretrained, GgufComputesTheSame) {
   const TemporaryFolder folder;
-  const std::string path = write_gguf(folder);
+  const std::string path = testing::write_tiny_gguf(folder);
   EXPECT_FALSE(describe_decoder(path).config.tied);
   EXPECT_CLOSE(logits_of(path), testing::values_of(expected().read("llama.logits")), 2e-6);
   for (const char* key : {"rope.scale_linear", "rope.scaling.factor"}) {  // of positions, in files that name no type
-    EXPECT_THAT(error_of([&] { describe_decoder(write_gguf(folder, key)); }), HasSubstr(std::string(key) + " is 4"));
+    const auto scaled = [&](testing::GgufWriter& file) { file.add(std::string("llama.") + key, 4.0F); };
+    EXPECT_THAT(error_of([&] { describe_decoder(testing::write_tiny_gguf(folder, scaled)); }),
+                HasSubstr(std::string(key) + " is 4"));
   }
+}
+
+TEST(Pretrained, TheChatTemplateIsTheModelsOwn) {
+  const TemporaryFolder folder;
+  TrainConfig config;
+  config.data.chat_template = "auto";
+  config.model.decoder = folder.path();
+  write_file(folder.file("config.json"), R"({"model_type": "llama"})");
+  EXPECT_THAT(error_of([&] { chat_form(config); }), HasSubstr("comes without a chat template"));
+  const auto form_of = [&](const std::string& jinja) {
+    write_file(folder.file("tokenizer_config.json"), nlohmann::json{{"chat_template", jinja}}.dump());
+    return chat_form(config);
+  };
+  EXPECT_EQ(form_of("{% for m in messages %}<|im_start|>{{ m.role }}<|im_end|>{% endfor %}"), "chatml");
+  EXPECT_EQ(form_of("<|im_start|>system\nYou are a helpful AI assistant named SmolLM<|im_end|>"), "smollm2");
+  EXPECT_EQ(form_of("{{ bos_token }}[INST] <<SYS>>"), "llama_2");
+  EXPECT_THAT(error_of([&] { form_of("[INST] {{ m }} [/INST]"); }), HasSubstr("writes as none"));  // Mistral's
+  write_file(folder.file("config.json"), R"({"model_type": "skywork"})");
+  EXPECT_EQ(form_of(""), "skywork");
+  config.model.decoder = testing::write_tiny_gguf(folder, [](testing::GgufWriter& file) {
+    file.add("tokenizer.chat_template", std::string("<|im_start|><|im_end|>"));
+  });
+  std::filesystem::remove(folder.file("tokenizer_config.json"));
+  EXPECT_EQ(chat_form(config), "chatml");
+  config.data.chat_template = "plain";
+  EXPECT_EQ(chat_form(config), "plain");
 }
 
 TrainConfig config_of(const std::string& decoder) {

@@ -363,6 +363,46 @@ TEST_F(TrainerTest, FrozenWeightsThatNoFileHasAreNamed) {
   EXPECT_THAT(error_of([&] { train(config); }), HasSubstr("vision_model"));
 }
 
+// A copy of the tiny run's frozen weights in which one is another.
+std::string with_another(const std::string& dir, const std::string& name) {
+  const SafetensorsReader file(dir + "/trained.safetensors");
+  NamedTensors tensors;
+  for (const WeightEntry& entry : file.entries()) {
+    tensors.emplace_back(entry.name, file.read(entry.name));
+    if (entry.name == name) tensors.back().second.fill(0.25);
+  }
+  write_safetensors(dir + "/other.safetensors", tensors);
+  return dir + "/other.safetensors";
+}
+
+TEST_F(TrainerTest, WhatTrainedGoesOnWithItsSettingsAndItsFrozenWeightsAlone) {
+  config.train.steps = 1;
+  train(config);
+  TrainConfig next = config;
+  next.model.weights.push_back(config.run.dir + "/trained.safetensors");
+  EXPECT_NO_THROW(assemble(next));
+  const auto refusal = [&](const std::function<void(TrainConfig&)>& change) {
+    TrainConfig other = next;
+    change(other);
+    return error_of([&] { assemble(other); });
+  };
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.model.lora_alpha = 8; }), HasSubstr("model.lora_alpha 32, here 8"));
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.model.rslora = true; }), HasSubstr("model.rslora false, here true"));
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.model.lora_targets = {"q_proj"}; }), HasSubstr("here q_proj"));
+  EXPECT_THAT(refusal([](TrainConfig& c) { c.model.queries = 9; }), HasSubstr("model.queries 4, here 9"));
+  const auto frozen_with = [&](const std::string& name) {
+    return refusal([&](TrainConfig& c) { c.model.weights.front() = with_another(dir, name); });
+  };
+  EXPECT_THAT(frozen_with("model.norm.weight"), HasSubstr("another frozen decoder"));
+  EXPECT_THAT(frozen_with("vision_model.embeddings.position_embedding.weight"), HasSubstr("another frozen vision"));
+  // The same model in other bits, or with LoRA merged into it, is no other.
+  EXPECT_EQ(frozen_with("model.layers.0.self_attn.q_proj.weight"), "no error");
+  EXPECT_EQ(refusal([](TrainConfig& c) { c.model.frozen_format = "nf4"; }), "no error");
+  // A ViT that trains is not compared.
+  next.model.train = {"vision", "resampler", "lora"};
+  EXPECT_EQ(frozen_with("vision_model.embeddings.position_embedding.weight"), "no error");
+}
+
 TEST_F(TrainerTest, ABadSampleIsPassedOver) {
   DatasetWriter writer(dir + "/bad.h5");
   for (int i = 0; i < 23; ++i) {

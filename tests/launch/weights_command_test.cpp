@@ -5,12 +5,14 @@
 
 #include "io/file.hpp"
 #include "io/json.hpp"
+#include "io/tokenizer.hpp"
 #include "launch/assembly/adapter.hpp"
 #include "launch/assembly/pretrained.hpp"
 #include "launch/config/options.hpp"
 #include "support/checkpoint.hpp"
 #include "support/logits.hpp"
 #include "support/support.hpp"
+#include "support/tiny_gguf.hpp"
 #include "support/tiny_training.hpp"
 
 namespace skymm {
@@ -53,6 +55,72 @@ TEST(WeightsCommand, MergedLoraComputesWhatPeftDoes) {
   };
   EXPECT_THAT(merge_into(out, "0.00001"), HasSubstr("holds another model already (model.safetensors)"));
   EXPECT_THAT(merge_into(shards, "5"), HasSubstr("holds another model already"));
+}
+
+// What a GGUF file says of itself that a folder of Hugging Face's has in files of its own.
+void add_byte_level_tokenizer(testing::GgufWriter& file) {
+  file.add("tokenizer.ggml.model", std::string("gpt2"));
+  file.add("tokenizer.ggml.pre", std::string("smollm"));
+  file.add("tokenizer.ggml.tokens",
+           std::vector<std::string>{"<|start|>", "<|end|>", "a", "b", "ab", "\u0120", "\u0120ab", "1", "<|mark|>"});
+  file.add_numbers<std::int32_t>("tokenizer.ggml.token_type", 5, {3, 3, 1, 1, 1, 1, 1, 1, 4});
+  file.add("tokenizer.ggml.merges", std::vector<std::string>{"a b", "\u0120 ab"});
+  file.add("tokenizer.ggml.bos_token_id", 0U);
+  file.add("tokenizer.ggml.eos_token_id", 1U);
+  file.add("tokenizer.ggml.add_bos_token", true);
+  file.add("tokenizer.chat_template", std::string("{{ messages }}"));
+}
+
+void add_sentencepiece_tokenizer(testing::GgufWriter& file) {
+  file.add("tokenizer.ggml.model", std::string("llama"));
+  file.add("tokenizer.ggml.tokens",
+           std::vector<std::string>{"<unk>", "<s>", "</s>", "\u2581", "a", "b", "ab", "\u2581ab"});
+  file.add_numbers<std::int32_t>("tokenizer.ggml.token_type", 5, {2, 3, 3, 1, 1, 1, 1, 1});
+  file.add_numbers<float>("tokenizer.ggml.scores", 6, {0, 0, 0, -3, -4, -5, -1, -2});
+  for (const auto& [name, id] : {std::pair{"unknown", 0U}, {"bos", 1U}, {"eos", 2U}}) {
+    file.add(fmt::format("tokenizer.ggml.{}_token_id", name), id);
+  }
+}
+
+TEST(WeightsCommand, AGgufBaseLeavesItsConfigurationAndTokenizer) {
+  for (const bool byte_level : {true, false}) {
+    const TemporaryFolder folder;
+    const std::string base =
+        testing::write_tiny_gguf(folder, byte_level ? add_byte_level_tokenizer : add_sentencepiece_tokenizer);
+    const std::string out = folder.file("merged");
+    output_of({"merge", "--adapter", golden + "adapter", "--base", base, "--out", out});
+    const auto expected = open_weights(golden + "expected.safetensors");
+    EXPECT_CLOSE(testing::decoder_logits(out, expected->read("tokens")),
+                 testing::values_of(expected->read("adapter.logits")), 2e-6);
+    const nlohmann::json config = read_json(out + "/config.json");
+    EXPECT_EQ(config["torch_dtype"], "float32");
+    EXPECT_EQ(config["bos_token_id"], byte_level ? 0 : 1);
+    EXPECT_EQ(config["eos_token_id"], byte_level ? 1 : 2);
+    EXPECT_TRUE(config["pad_token_id"].is_null());
+    const auto theirs = load_tokenizer(base), ours = load_tokenizer(out);
+    for (const char* text : {"ab ab", "abb1 a<|mark|>11", " b", "a"}) {
+      EXPECT_EQ(ours->encode(text), theirs->encode(text)) << text;
+    }
+    EXPECT_EQ(ours->vocab_size(), theirs->vocab_size());
+    EXPECT_EQ(ours->bos(), theirs->bos());
+    EXPECT_EQ(ours->eos(), theirs->eos());
+    const nlohmann::json tokenizer = read_json(out + "/tokenizer_config.json");
+    EXPECT_EQ(tokenizer["eos_token"], byte_level ? "<|end|>" : "</s>");
+    EXPECT_EQ(tokenizer["add_bos_token"], true);
+    if (byte_level) {
+      const nlohmann::json front = read_json(out + "/tokenizer.json")["post_processor"]["single"][0];
+      EXPECT_EQ(front["SpecialToken"]["id"], "<|start|>");
+    }
+    EXPECT_EQ(tokenizer.value("chat_template", ""), byte_level ? "{{ messages }}" : "");
+  }
+}
+
+TEST(WeightsCommand, AGgufBaseWithoutATokenizerIsMergedAllTheSame) {
+  const TemporaryFolder folder;
+  const std::string base = testing::write_tiny_gguf(folder), out = folder.file("merged");
+  EXPECT_THAT(output_of({"merge", "--adapter", golden + "adapter", "--base", base, "--out", out}),
+              HasSubstr("has no tokenizer"));
+  EXPECT_TRUE(read_json(out + "/config.json")["bos_token_id"].is_null());
 }
 
 TEST(WeightsCommand, AdaptersAreReadAndWrittenAsPeftDoes) {
@@ -131,6 +199,77 @@ TEST(WeightsCommand, ARunIsExportedAsItTrained) {
   }
   EXPECT_EQ(file->entries().size() + resampler->entries().size(), trained.size());
   EXPECT_EQ(read_json(out + "/resampler_config.json")["queries"], config.model.queries);
+
+  TrainConfig next = config;  // and goes on from what was exported
+  next.model.weights.push_back(out);
+  const Assembly again = assemble(next);
+  const std::map<std::string, Tensor> values(trained.begin(), trained.end());
+  for (const NamedParameter& entry : trainable_parameters(*again.model)) {
+    EXPECT_EQ(testing::values_of(entry.parameter->value), testing::values_of(values.at(entry.name))) << entry.name;
+  }
+  next.model.resampler = "perceiver";
+  EXPECT_THAT(error_of([&] { assemble(next); }), HasSubstr("model.resampler qwen, here perceiver"));
+}
+
+// Random values of each of a part's weights, and what its source has in their place otherwise.
+void add_trained(NamedTensors& trained, const PretrainedPart& part) {
+  for (const auto& [name, place] : part.places) {
+    const Tensor whole = part.source->read(place.tensor);
+    const Tensor rows = place.end < 0 ? whole : whole.slice(0, place.begin, place.end);
+    trained.emplace_back(name, testing::random_tensor(rows.shape(), DType::f32, trained.size() + 1));
+  }
+}
+
+TEST(WeightsCommand, WholeModelsThatTrainedAreWritten) {
+  const TemporaryFolder folder;
+  TrainConfig config = testing::tiny_training(folder.file("tiny"));
+  config.model.decoder = golden + "qwen2";
+  config.model.vision = golden + "open_clip";  // keeps q, k and v in one matrix
+  config.model.train = {"vision", "resampler", "decoder"};
+  const PretrainedPart decoder =
+      bind_decoder(describe_decoder(golden + "qwen2").config, open_weights(golden + "qwen2"));
+  const VisionDescription tower = describe_vision(golden + "open_clip");
+  const PretrainedPart vision = bind_vision(tower, open_weights(golden + "open_clip"));
+  NamedTensors trained;
+  add_trained(trained, decoder);
+  add_trained(trained, vision);
+  trained.emplace_back("resampler.query", Tensor::zeros({4, 16}, DType::f32));
+  std::filesystem::create_directories(config.run.dir);
+  write_file(config.run.dir + "/config.ini", to_ini(config));
+  write_safetensors(config.run.dir + "/trained.safetensors", trained);
+  const std::string llm = folder.file("llm"), vit = folder.file("vit");
+  output_of({"merge", "--run", config.run.dir, "--out", llm, "--vision-out", vit});
+  EXPECT_EQ(read_file(llm + "/config.json"), read_file(golden + "qwen2/config.json"));
+  const std::vector<PretrainedPart> written = {bind_decoder(describe_decoder(llm).config, open_weights(llm)),
+                                               bind_vision(describe_vision(vit), open_weights(vit))};
+  for (const auto& [name, x] : trained) {
+    for (const PretrainedPart& part : written) {
+      const auto place = part.places.find(name);
+      if (place == part.places.end()) continue;
+      const Tensor whole = part.source->read(place->second.tensor);
+      const Tensor rows = place->second.end < 0 ? whole : whole.slice(0, place->second.begin, place->second.end);
+      EXPECT_EQ(testing::values_of(rows), testing::values_of(x)) << name;
+    }
+  }
+  const auto before = open_weights(golden + "open_clip");  // what the run had no use for stays
+  EXPECT_EQ(open_weights(vit)->entries().size(), before->entries().size());
+  EXPECT_EQ(testing::values_of(open_weights(vit)->read("visual.proj")),
+            testing::values_of(before->read("visual.proj")));
+  EXPECT_THAT(
+      error_of([&] {
+        weights_command({"merge", "--run", config.run.dir, "--base", golden + "llama", "--out", folder.file("x")});
+      }),
+      HasSubstr("it is another model"));
+}
+
+TEST(WeightsCommand, AnAdapterIsMergedIntoAQuantizedBase) {
+  const TemporaryFolder folder;
+  const std::string few = folder.file("few"), out = folder.file("out");
+  output_of({"convert", golden + "llama", few, "--format", "int8"});
+  output_of({"merge", "--adapter", golden + "adapter", "--base", few, "--out", out});
+  const auto expected = open_weights(golden + "expected.safetensors");
+  EXPECT_CLOSE(testing::decoder_logits(out, expected->read("tokens")),
+               testing::values_of(expected->read("adapter.logits")), 3e-2);
 }
 
 TEST(WeightsCommand, InspectListsTensors) {

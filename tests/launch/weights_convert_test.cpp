@@ -3,6 +3,8 @@
 #include "io/weights/quantized.hpp"
 #include "launch/config/options.hpp"
 #include "ops/models/multimodal.hpp"
+#include "support/logits.hpp"
+#include "support/tiny_gguf.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm {
@@ -88,9 +90,64 @@ TEST(WeightsConvert, FilesLoadAsTheyWouldBeMade) {
   EXPECT_NE(dense.frozen_hash, read.frozen_hash);
 }
 
+// The decoder at `path`, its linear weights in NF4.
+std::vector<std::vector<float>> quantized_decoder(const std::string& path) {
+  MultimodalConfig config;
+  config.decoder = describe_decoder(path).config;
+  config.quantization = Quantization{QuantizedFormat::nf4, false};
+  Multimodal model(config, DType::bf16, cpu());
+  testing::load_weights(model, {bind_decoder(config.decoder, open_weights(path))});
+  std::vector<std::vector<float>> all;
+  for (const NamedParameter& entry : all_parameters(model)) {
+    const Parameter& p = *entry.parameter;
+    if (!p.trainable) all.push_back(p.quantized.defined() ? plain(p.quantized) : p.value.to_vector());
+  }
+  return all;
+}
+
+TEST(WeightsConvert, AModelsFolderBecomesOneThatModelDecoderTakes) {
+  const std::string golden = std::string(SKYMM_SOURCE_DIR) + "/tests/golden/pretrained/";
+  for (const std::string name : {"llama", "mistral", "qwen2"}) {  // the second lies in several files
+    const TemporaryFolder folder;
+    const std::string few = folder.file("few");
+    ASSERT_EQ(convert_command({golden + name, few, "--format", "nf4"}), 0);
+    EXPECT_EQ(read_file(few + "/config.json"), read_file(golden + name + "/config.json"));
+    EXPECT_TRUE(has_quantized(*open_weights(few), "model.layers.1.mlp.up_proj.weight"));
+    EXPECT_EQ(quantized_decoder(few), quantized_decoder(golden + name)) << name;
+  }
+  const TemporaryFolder folder;
+  ASSERT_EQ(convert_command({golden + "clip", folder.file("few"), "--format", "int8"}), 0);
+  const VisionDescription vision = describe_vision(folder.file("few"));
+  EXPECT_NO_THROW(bind_vision(vision, open_weights(folder.file("few"))));
+  EXPECT_THAT(error_of([&] {
+                convert_command({folder.file("few"), folder.file("few"), "--format", "bf16"});
+              }),
+              HasSubstr("would be written over"));
+}
+
+TEST(WeightsConvert, AGgufFileBecomesAFolder) {
+  const TemporaryFolder folder;
+  const std::string gguf = testing::write_tiny_gguf(folder), out = folder.file("plain");
+  ASSERT_EQ(convert_command({gguf, out, "--format", "f32"}), 0);
+  const auto expected = open_weights(std::string(SKYMM_SOURCE_DIR) + "/tests/golden/pretrained/expected.safetensors");
+  EXPECT_CLOSE(testing::decoder_logits(out, expected->read("tokens")),
+               testing::values_of(expected->read("llama.logits")), 2e-6);
+  ASSERT_EQ(convert_command({gguf, folder.file("alone.safetensors")}), 0);
+  EXPECT_TRUE(SafetensorsReader(folder.file("alone.safetensors")).contains("model.norm.weight"));
+}
+
+TEST(WeightsConvert, WhatAFileTellsOfItsTrainingStays) {
+  const TemporaryFolder folder;
+  write_safetensors(folder.file("a.safetensors"), {{"resampler.query", Tensor::zeros({2, 2}, DType::f32)}},
+                    {{"model.queries", "2"}, {"frozen.vision", "1f"}});
+  ASSERT_EQ(convert_command({folder.file("a.safetensors"), folder.file("b.safetensors")}), 0);
+  EXPECT_EQ(SafetensorsReader(folder.file("b.safetensors")).metadata().at("model.queries"), "2");
+  EXPECT_EQ(SafetensorsReader(folder.file("b.safetensors")).metadata().at("frozen.vision"), "1f");
+}
+
 TEST(WeightsConvert, SaysWhatIsWrong) {
   const TemporaryFolder folder;
-  EXPECT_THAT(error_of([] { convert_command({"one"}); }), HasSubstr("takes two files"));
+  EXPECT_THAT(error_of([] { convert_command({"one"}); }), HasSubstr("takes two paths"));
   EXPECT_THAT(error_of([] { convert_command({"nowhere", "b"}); }), HasSubstr("cannot open nowhere"));
   EXPECT_THAT(error_of([&] {
                 synthesize_command({"--preset", "pico", "--out", folder.file("x"), "--format", "int3"});

@@ -7,13 +7,14 @@
 
 namespace skymm::testing {
 
-// The logits [T, vocabulary] after each of `tokens` i32 [T] of the decoder at `path`.
-inline Tensor decoder_logits(const std::string& path, const Tensor& tokens, DType dtype = DType::f32) {
+// The logits [T, vocabulary] after each of `tokens` i32 [T] of the decoder at `path`, with LoRA from `files`.
+inline Tensor decoder_logits(const std::string& path, const Tensor& tokens, DType dtype = DType::f32,
+                             const LoraOptions& lora = {}, const std::vector<std::string>& files = {}) {
   MultimodalConfig config;
   config.decoder = describe_decoder(path).config;
-  config.lora.rank = 0;
+  config.lora = lora;
   Multimodal model(config, dtype, cpu());
-  load_weights(model, {bind_decoder(config.decoder, open_weights(path))});
+  load_weights(model, {bind_decoder(config.decoder, open_weights(path))}, files);
   model.freeze();
   Batch batch;
   batch.tokens = tokens;
