@@ -168,7 +168,7 @@ int encode_command(const std::vector<std::string>& arguments) {
   }
   const std::unique_ptr<Communicator> ranks = world();
   apply_process_options(config->run);
-  set_watchdog_limit(0);  // who is done waits for who has more to decode, however long that takes
+  const UnlimitedWaits waits;  // who is done waits for who has more to decode, however long that takes
   encode_pictures(*config, *ranks);
   return 0;
 }

@@ -116,10 +116,11 @@ int eval_mme(const Arguments& arguments) {
   Run run = open_to_evaluate(arguments, true, *ranks);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
   for (auto& [language, tasks] : sets) {
-    const std::vector<std::vector<MmeResult>> results = answer_mme(run, *ranks, tasks);
+    const auto [results, unasked, stopped] = answer_mme(run, *ranks, tasks);
     if (ranks->rank() != 0) continue;
     std::vector<MmeScore> scores;
     for (std::size_t t = 0; t < tasks.size(); ++t) scores.push_back(score_mme(tasks[t].name, results[t]));
+    const json left_out = report_unasked(unasked, static_cast<std::size_t>(total_mme(scores).questions));
     if (language.empty())
       language = code_of(scores[0].rule == MmeRule::chinese ? Language::chinese : Language::english);
     const std::string folder = fmt::format("{}/{}", results_dir, language);
@@ -130,6 +131,7 @@ int eval_mme(const Arguments& arguments) {
     std::printf("MME %s\n%s\n", language.c_str(), format_mme(scores).c_str());
     figures["languages"][language] = figures_of(scores);
     figures["languages"][language]["samples"] = samples_of(tasks, results);
+    figures["languages"][language]["unasked"] = left_out;
   }
   if (ranks->rank() == 0) write_figures(dir, "mme", figures);
   return 0;

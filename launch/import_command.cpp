@@ -11,6 +11,7 @@
 #include "launch/command.hpp"
 #include "launch/config/options.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/watchdog.hpp"
 
 namespace skymm {
 namespace {
@@ -135,6 +136,7 @@ int import_command(const Words& arguments) {
     last = now;
     show(progress);
   };
+  const UnlimitedWaits waits;  // who has no input left waits for who reads the largest
   const ImportResult result = import_dataset(options, *ranks);
   if (ranks->rank() == 0) print_result(result);
   return result.rejects.contains(std::string(name_of(Reject::input_damaged))) ? 1 : 0;

@@ -29,6 +29,7 @@ constexpr int patience_with_abort = 4;       // seconds, then a rank ends alone
 constexpr std::size_t calls_on_request = 8;  // of each communicator
 
 std::atomic<double> limit{300};
+std::atomic<int> unlimited{0};   // UnlimitedWaits that live
 std::atomic<bool> asked{false};  // by SIGUSR2
 static_assert(std::atomic<bool>::is_always_lock_free);
 
@@ -45,6 +46,9 @@ void set_watchdog_limit(double seconds) {
 }
 
 double watchdog_limit() { return limit; }
+
+UnlimitedWaits::UnlimitedWaits() { ++unlimited; }
+UnlimitedWaits::~UnlimitedWaits() { --unlimited; }
 
 void abort_job(int code) {
   static std::atomic_flag ending;
@@ -118,7 +122,7 @@ double Watchdog::wait_so_far() {
   const double now = steady_seconds(), since_last = now - std::exchange(looked_, now);
   const std::uint64_t progress = board_.progress_awaited(), before = std::exchange(progress_, progress);
   const bool waits = board_.own().state == RankStatus::State::waiting && progress == before;
-  waited_ = waits ? waited_ + std::min(since_last, longest_step) : 0;
+  waited_ = waits && unlimited == 0 ? waited_ + std::min(since_last, longest_step) : 0;
   return waited_;
 }
 

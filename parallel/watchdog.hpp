@@ -27,6 +27,16 @@ inline constexpr int watchdog_exit_code = 70;
 void set_watchdog_limit(double seconds);
 double watchdog_limit();
 
+// While one lives, no wait of this rank is too long: for a share of work that may take others much longer. The limit
+// holds again for what it waits in afterwards. That the process of a rank is gone is noticed all the same.
+class UnlimitedWaits {
+ public:
+  UnlimitedWaits();
+  ~UnlimitedWaits();
+  UnlimitedWaits(const UnlimitedWaits&) = delete;
+  UnlimitedWaits& operator=(const UnlimitedWaits&) = delete;
+};
+
 // Ends the processes of all ranks at once and does not return. Should that hang too, this process ends alone, seconds
 // later. The first thread that calls it names the code; another waits for the end, since it may fail only because the
 // first takes away what it works with.

@@ -278,7 +278,62 @@ void check_parallel(const TrainConfig& config) {
        "train.objective lvm trains on data-parallel ranks only: leave parallel.pipeline 1 and parallel.zero at most 1");
 }
 
+void check_evaluation(const TrainConfig& config) {
+  const auto& [run, model, data, train, parallel] = config;
+  const std::vector<EvaluationSet> sets = evaluation_sets(data);
+  const bool has_pope = std::ranges::find(sets, "pope", &EvaluationSet::kind) != sets.end();
+  need(has_pope != data.evaluation_images.empty(),
+       has_pope ? "data.evaluation_images is missing: give the folder of the pictures of POPE"
+                : "data.evaluation_images is for pope in data.evaluation, which has none; leave it out");
+  need(sets.empty() == (train.evaluate_every == 0),
+       sets.empty()
+           ? "train.evaluate_every: there is nothing to evaluate; give data.evaluation, such as mme=DIR"
+           : "data.evaluation lists what is asked every train.evaluate_every steps, which is 0: never; give it "
+             "too, or data.evaluation none");
+  need(train.evaluate_limit == 0 || !sets.empty(), "train.evaluate_limit is for data.evaluation, which is none");
+  if (sets.empty()) return;
+  need(train.objective == "instruction",
+       fmt::format(
+           "data.evaluation asks about pictures, which train.objective {} does not learn to answer; leave it out",
+           train.objective));
+  need(
+      !data.features,
+      "data.evaluation: its pictures have no features, and data.features leaves out the vision model; leave out one of "
+      "them, and ask the finished run by skymm eval");
+  need(parallel.pipeline == 1,
+       fmt::format("data.evaluation: each rank answers by itself, and parallel.pipeline {} cuts the model over ranks; "
+                   "leave it out, and ask the run's checkpoints by skymm eval, which may run beside",
+                   parallel.pipeline));
+  need(!parallel.shard_frozen,
+       "data.evaluation: each rank answers by itself, and parallel.shard_frozen leaves each a part of the decoder; "
+       "leave "
+       "out one of them, or ask the run's checkpoints by skymm eval, which may run beside");
+}
+
 }  // namespace
+
+std::vector<EvaluationSet> evaluation_sets(const DataConfig& config) {
+  std::vector<EvaluationSet> sets;
+  for (const std::string& item : config.evaluation) {
+    const std::size_t equals = item.find('=');
+    EvaluationSet set{.kind = item.substr(0, equals)};
+    if (equals != std::string::npos) set.path = item.substr(equals + 1);
+    const bool known = set.kind == "mme" || set.kind == "mmbench" || set.kind == "pope";
+    need(known && !set.path.empty(),
+         fmt::format("data.evaluation: '{}' is not mme=DIR, mmbench=FILE or pope=PATH", item));
+    sets.push_back(std::move(set));
+  }
+  std::set<std::string> names;
+  for (EvaluationSet& set : sets) {
+    std::filesystem::path path(set.path);
+    if (!path.has_filename()) path = path.parent_path();  // "DIR/"
+    const bool alone = std::ranges::count(sets, set.kind, &EvaluationSet::kind) == 1;
+    set.name = alone ? set.kind : fmt::format("{}_{}", set.kind, path.stem().string());
+    need(names.insert(set.name).second,
+         fmt::format("data.evaluation: the figures of two sets would both be called {}; rename a file", set.name));
+  }
+  return sets;
+}
 
 std::optional<TrainConfig> parse_config(const std::vector<std::string>& arguments) {
   const Arguments given = parse_arguments("skymm train", command_line_flags(), arguments, 0, {"config"});
@@ -353,6 +408,7 @@ void check_config(const TrainConfig& config) {
   need(data.quarantine.empty() || std::filesystem::is_regular_file(data.quarantine),
        fmt::format("data.quarantine: there is no file {}", data.quarantine));
   check_parallel(config);
+  check_evaluation(config);
   const bool few_bits = model.frozen_format == "int8" || model.frozen_format == "nf4";
   need(few_bits || model.frozen_format == "dtype" || model.frozen_format == model.dtype,
        fmt::format(
@@ -408,6 +464,8 @@ void check_files(const TrainConfig& config) {
   for (const std::string& path : config.model.weights) look("model.weights", path);
   for (const SourceConfig& source : config.data.train) look("data.train", source.path);
   for (const SourceConfig& source : config.data.validation) look("data.validation", source.path);
+  for (const EvaluationSet& set : evaluation_sets(config.data)) look("data.evaluation", set.path);
+  look("data.evaluation_images", config.data.evaluation_images);
   look("data.quarantine", config.data.quarantine);
   if (config.run.resume != "auto" && config.run.resume != "none") look("run.resume", config.run.resume);
 }

@@ -25,6 +25,13 @@ struct SourceConfig {
   bool operator==(const SourceConfig&) const = default;
 };
 
+// A benchmark that the model is asked while it trains.
+struct EvaluationSet {
+  std::string kind;  // mme, mmbench or pope
+  std::string path;
+  std::string name;  // of its figures and files: the kind, and the path's last part where the kind comes twice
+};
+
 struct RunConfig {
   std::string dir = "runs/run";
   std::uint64_t seed = 1;
@@ -59,6 +66,8 @@ struct ModelConfig {
 
 struct DataConfig {
   std::vector<SourceConfig> train, validation;
+  std::vector<std::string> evaluation;  // as evaluation_sets() reads them
+  std::string evaluation_images;
   std::string chat_template = "nano";
   int max_length = 512;
   double english_weight = 1, chinese_weight = 1;
@@ -81,6 +90,7 @@ struct TrainingConfig {
   float min_lr_ratio = 0.1F;
   float weight_decay = 0.05F, beta1 = 0.9F, beta2 = 0.95F, epsilon = 1e-8F, clip_norm = 1;
   std::int64_t log_every = 10, validate_every = 200, validation_steps = 20, checkpoint_every = 500;
+  std::int64_t evaluate_every = 0, evaluate_limit = 0;
   int keep_checkpoints = 2;
   std::int64_t keep_every = 0;
   double spike_zscore = 0;
@@ -136,6 +146,9 @@ std::optional<double> parse_save_before_end(const std::string& how);
 // Bytes that a rank may take, as parallel.memory says them; 0 for "none", no limit. Throws Error that says what it
 // takes.
 double memory_limit(const ParallelConfig& config);
+
+// data.evaluation: KIND=PATH each. Throws UsageError where one is not, and where two would have one name.
+std::vector<EvaluationSet> evaluation_sets(const DataConfig& config);
 
 bool is_decoder_preset(const std::string& name);  // else a pretrained one: a folder or a file
 // model.tokenizer, or where that is empty what comes with model.decoder.

@@ -85,7 +85,7 @@ const std::vector<Option>& config_options() {
          return Names{"debug", "info", "warn", "error", "silent"};
        }},
       {"run.trace", "BOOL",
-       "write trace.json with each checkpoint and at the end: what each rank did when, its newest 65536 spans, for "
+       "write trace.json with each checkpoint and at the end: what each rank did when, its newest 262144 spans, for "
        "Perfetto (ui.perfetto.dev)",
        [](C& c) -> Field { return &c.run.trace; }},
 
@@ -179,6 +179,15 @@ const std::vector<Option>& config_options() {
        [](C& c) -> Field { return &c.data.train; }},
       {"data.validation", "PATH,...", "data sets for the validation loss; none: no validation",
        [](C& c) -> Field { return &c.data.validation; }},
+      {"data.evaluation", "KIND=PATH,...",
+       "benchmarks that the model is asked every train.evaluate_every steps: mme=DIR (a folder a task, or folders en "
+       "and "
+       "zh of such), mmbench=FILE, pope=PATH, as skymm eval takes them. The figures go to the log, metrics.jsonl and "
+       "the "
+       "report, the answers to RUN/eval/step_<N>",
+       [](C& c) -> Field { return &c.data.evaluation; }},
+      {"data.evaluation_images", "DIR", "folder of the pictures of pope in data.evaluation",
+       [](C& c) -> Field { return &c.data.evaluation_images; }},
       {"data.chat_template",
        "NAME",
        "how a conversation becomes a prompt; auto: as the pretrained decoder says of itself, in tokenizer_config.json, "
@@ -273,6 +282,13 @@ const std::vector<Option>& config_options() {
        from_one},
       {"train.validation_steps", "BATCHES", "most global batches of a validation",
        [](C& c) -> Field { return &c.train.validation_steps; }, from_one},
+      {"train.evaluate_every", "STEPS",
+       "between evaluations of data.evaluation, all ranks together; the end always has one. What is learnt does not "
+       "change. 0: never",
+       [](C& c) -> Field { return &c.train.evaluate_every; }, from_zero},
+      {"train.evaluate_limit", "PICTURES",
+       "of each task of MME and each split of POPE that are asked about, and questions of MMBench; 0: all",
+       [](C& c) -> Field { return &c.train.evaluate_limit; }, from_zero},
       {"train.checkpoint_every", "STEPS", "between checkpoints; the end always leaves one",
        [](C& c) -> Field { return &c.train.checkpoint_every; }, from_one},
       {"train.keep_checkpoints",

@@ -5,10 +5,8 @@
 
 #include "core/error.hpp"
 #include "io/file.hpp"
+#include "launch/evaluation/choice_answers.hpp"
 #include "launch/evaluation/evaluation.hpp"
-#include "launch/evaluation/mmbench.hpp"
-#include "launch/evaluation/pope.hpp"
-#include "launch/evaluation/shared_answers.hpp"
 #include "parallel/communicator.hpp"
 
 namespace skymm {
@@ -29,34 +27,23 @@ json figures_of(const MmbenchScores& scores) {
   return figures;
 }
 
-Sample sample_of(const MmbenchQuestion& question, const std::string& after) {
-  Sample sample;
-  sample.id = fmt::format("MMBench row {}", question.index);
-  sample.images = {question.image};
-  sample.parts = {image_part(0), text_part(question.prompt + after)};
-  return sample;
-}
-
 int eval_mmbench(const Arguments& arguments) {
   const std::string dir = arguments.required("run"), data = arguments.required("data");
   const auto text = [](const std::string& value) { return value; };
   const std::string after = arguments.get("after", text, std::string());
-  const int tokens = static_cast<int>(arguments.get("tokens", parse_positive, std::int64_t{16}));
+  const int tokens = static_cast<int>(arguments.get("tokens", parse_positive, std::int64_t{choice_tokens}));
   const std::unique_ptr<Communicator> ranks = world();
   // Each rank keeps the pictures of its own questions only.
   const auto size = static_cast<std::size_t>(ranks->size()), rank = static_cast<std::size_t>(ranks->rank());
   const std::vector<MmbenchQuestion> questions =
       read_mmbench_table(data, [&](std::size_t i) { return i % size == rank; });
   Run run = open_to_evaluate(arguments, true, *ranks);
-  const std::vector<std::string> answers =
-      shared_answers(run, *ranks,
-                     {.count = questions.size(),
-                      .sample = [&](std::size_t i) { return sample_of(questions[i], after); },
-                      .max_tokens = tokens});
+  const auto [answers, unasked, stopped] = answer_mmbench(run, *ranks, questions, after, tokens);
   if (ranks->rank() != 0) return 0;
   const MmbenchScores scores = score_mmbench(questions, answers);
   std::printf("%s", format_mmbench(scores).c_str());
   json figures = figures_of(scores), all = json::array();
+  figures["unasked"] = report_unasked(unasked, questions.size());
   figures["run"] = dir, figures["data"] = data, figures["after"] = after;
   std::string rows = "index\tprediction\tread\tanswer\n";
   for (std::size_t i = 0; i < questions.size(); ++i) {
@@ -84,19 +71,6 @@ json figures_of(const PopeScore& score) {
           {"true_no", score.true_no},       {"false_no", score.false_no}};
 }
 
-std::vector<std::string> answer_split(Run& run, Communicator& ranks, const PopeSplit& split, const std::string& images,
-                                      const std::string& after) {
-  const auto sample = [&](std::size_t i) {
-    const PopeQuestion& question = split.questions[i];
-    Sample out;
-    out.id = (std::filesystem::path(images) / question.image).string();
-    out.images = {read_file(out.id)};
-    out.parts = {image_part(0), text_part(question.text + after)};
-    return out;
-  };
-  return shared_answers(run, ranks, {.count = split.questions.size(), .group = 6, .sample = sample, .max_tokens = 16});
-}
-
 int eval_pope(const Arguments& arguments) {
   const std::string dir = arguments.required("run"), data = arguments.required("data");
   const auto text = [](const std::string& value) { return value; };
@@ -109,9 +83,10 @@ int eval_pope(const Arguments& arguments) {
   json figures = {{"run", dir}, {"data", data}, {"after", after}, {"splits", json::array()}}, all = json::array();
   for (PopeSplit& split : splits) {
     if (limit > 0 && split.questions.size() > limit) split.questions.resize(limit);
-    const std::vector<std::string> answers = answer_split(run, *ranks, split, images, after);
+    const auto [answers, unasked, stopped] = answer_pope(run, *ranks, split, images, after);
     scores.push_back(score_pope(split, answers));
     figures["splits"].push_back(figures_of(scores.back()));
+    if (ranks->rank() == 0) figures["splits"].back()["unasked"] = report_unasked(unasked, split.questions.size());
     for (std::size_t i = 0; i < answers.size(); ++i) {
       const PopeQuestion& question = split.questions[i];
       all.push_back({{"split", split.name},

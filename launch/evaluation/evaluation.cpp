@@ -7,6 +7,7 @@
 
 #include "core/log.hpp"
 #include "io/file.hpp"
+#include "parallel/watchdog.hpp"
 
 namespace skymm {
 
@@ -29,6 +30,13 @@ void write_figures(const std::string& run_dir, const std::string& name, const js
   log::info("the figures are in {}", path);
 }
 
+json report_unasked(const std::vector<Unasked>& unasked, std::size_t questions) {
+  check(unasked.empty() || unasked.size() < questions, "none of the {} questions could be asked; the first: {}",
+        questions, unasked.empty() ? "" : unasked.front().why);
+  warn_of_unasked(unasked, questions);
+  return figures_of(unasked);
+}
+
 json shown_samples(const json& all) {
   constexpr std::size_t most = 24;
   json chosen = json::array();
@@ -44,6 +52,7 @@ int evaluate(const char* name, const char* help, const std::vector<Flag>& flags,
     std::printf("%s\n%s", help, flags_help(flags).c_str());
     return 0;
   }
+  const UnlimitedWaits waits;  // who has answered its share waits for who gets long answers
   const int code = run(arguments);
   std::fflush(stdout);
   return code;

@@ -7,6 +7,7 @@
 
 #include "launch/config/options.hpp"
 #include "launch/evaluation/run.hpp"
+#include "launch/evaluation/shared_answers.hpp"
 
 namespace skymm {
 
@@ -18,6 +19,9 @@ Run open_to_evaluate(const Arguments& arguments, bool needs_eyes, Communicator& 
 
 // Writes DIR/eval/NAME.json.
 void write_figures(const std::string& run_dir, const std::string& name, const nlohmann::json& figures);
+
+// Of what rank 0 warns, where there are any; as figures. Throws Error where none of so many questions could be asked.
+nlohmann::json report_unasked(const std::vector<Unasked>& unasked, std::size_t questions);
 
 // At most 24 of all, evenly spread: what a report shows.
 nlohmann::json shown_samples(const nlohmann::json& all);

@@ -1,7 +1,8 @@
 #include "launch/evaluation/mme_answers.hpp"
 
+#include <utility>
+
 #include "io/file.hpp"
-#include "launch/evaluation/shared_answers.hpp"
 
 namespace skymm {
 namespace {
@@ -19,25 +20,26 @@ Sample sample_of(const MmeQuestion& question) {
 
 }  // namespace
 
-std::vector<std::vector<MmeResult>> answer_mme(Run& run, Communicator& ranks, const std::vector<MmeTask>& tasks) {
+MmeAnswers answer_mme(const Answerer& who, Communicator& ranks, const std::vector<MmeTask>& tasks) {
   std::vector<const MmeQuestion*> all;
   for (const MmeTask& task : tasks) {
     for (const MmeQuestion& question : task.questions) all.push_back(&question);
   }
-  const std::vector<std::string> answers = shared_answers(run, ranks,
-                                                          {.count = all.size(),
-                                                           .group = 2,
-                                                           .sample = [&](std::size_t i) { return sample_of(*all[i]); },
-                                                           .max_tokens = answer_tokens});
-  std::vector<std::vector<MmeResult>> results;
-  auto answer = answers.begin();
+  SharedAnswers shared = shared_answers(who, ranks,
+                                        {.count = all.size(),
+                                         .group = 2,
+                                         .sample = [&](std::size_t i) { return sample_of(*all[i]); },
+                                         .max_tokens = answer_tokens});
+  if (shared.stopped) return {.stopped = true};
+  MmeAnswers answers{.unasked = std::move(shared.unasked)};
+  auto text = shared.texts.begin();
   for (const MmeTask& task : tasks) {
-    results.emplace_back();
+    answers.results.emplace_back();
     for (const MmeQuestion& question : task.questions) {
-      results.back().push_back({question.picture, question.question, question.truth, *answer++});
+      answers.results.back().push_back({question.picture, question.question, question.truth, std::move(*text++)});
     }
   }
-  return results;
+  return answers;
 }
 
 }  // namespace skymm

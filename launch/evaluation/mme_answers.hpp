@@ -5,13 +5,18 @@
 
 #include "core/communicator.hpp"
 #include "launch/evaluation/mme.hpp"
-#include "launch/evaluation/run.hpp"
+#include "launch/evaluation/shared_answers.hpp"
 
 namespace skymm {
 
-// The results of each task, in the order of its questions, the same on every rank: ranks share the work picture by
-// picture, and all of them must call this. Greedy, a few tokens an answer, each question by itself. Throws Error that
-// names the picture that cannot be read.
-std::vector<std::vector<MmeResult>> answer_mme(Run& run, Communicator& ranks, const std::vector<MmeTask>& tasks);
+struct MmeAnswers {
+  std::vector<std::vector<MmeResult>> results;  // of each task, in the order of its questions
+  std::vector<Unasked> unasked;                 // numbered through all tasks
+  bool stopped = false;                         // by Answerer::stop; there are no results
+};
+
+// The same on every rank: ranks share the work picture by picture, and all of them must call this. Greedy, a few tokens
+// an answer, each question by itself.
+MmeAnswers answer_mme(const Answerer& who, Communicator& ranks, const std::vector<MmeTask>& tasks);
 
 }  // namespace skymm

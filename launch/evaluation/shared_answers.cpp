@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 
+#include "core/error.hpp"
 #include "core/log.hpp"
 #include "launch/config/options.hpp"
 #include "launch/evaluation/generation.hpp"
@@ -11,38 +13,106 @@
 namespace skymm {
 namespace {
 
+using nlohmann::json;
+
 constexpr std::size_t questions_at_once = 64;  // their encoded pictures are in memory together
+
+// A rank's share of the questions.
+class Share {
+ public:
+  Share(const Answerer& who, const SharedQuestions& questions) : who_(who), questions_(questions) {}
+
+  // Where it fails for some of them, each half is asked by itself, down to those that cannot be asked.
+  void ask(std::span<const std::size_t> numbers) {
+    try {
+      for (const std::string& answer : answers_to(numbers)) {
+        answers_.push_back(trimmed(answer));  // the chat template may put a space in front
+      }
+    } catch (const Error& error) {
+      if (numbers.size() == 1) {
+        answers_.push_back("");
+        unasked_.push_back(json::array({numbers.front(), error.message()}));
+        return;
+      }
+      const std::size_t half = numbers.size() / 2;
+      ask(numbers.first(half));
+      ask(numbers.subspan(half));
+    }
+  }
+
+  json result() const { return {{"answers", answers_}, {"unasked", unasked_}}; }
+
+ private:
+  std::vector<std::string> answers_to(std::span<const std::size_t> numbers) const {
+    std::vector<Sample> samples;
+    for (const std::size_t number : numbers) samples.push_back(questions_.sample(number));
+    try {
+      return generate(who_.model, who_.prompts, who_.images, samples,
+                      {.max_tokens = questions_.max_tokens, .batch_size = 32});
+    } catch (const Error& error) {
+      const std::string& id = samples.front().id;
+      if (numbers.size() > 1 || error.message().starts_with(id)) throw;
+      fail("{}: {}", id, error.message());
+    }
+  }
+
+  const Answerer& who_;
+  const SharedQuestions& questions_;
+  json answers_ = json::array();
+  json unasked_ = json::array();  // pairs of number and reason
+};
 
 }  // namespace
 
-std::vector<std::string> shared_answers(Run& run, Communicator& ranks, const SharedQuestions& questions) {
-  const PromptBuilder prompts = run.assembly.prompts(run.config);
+Answerer::Answerer(const TrainConfig& config, const Assembly& assembly)
+    : model(*assembly.model), prompts(assembly.prompts(config)), images(assembly.images) {}
+
+SharedAnswers shared_answers(const Answerer& who, Communicator& ranks, const SharedQuestions& questions) {
   const auto size = static_cast<std::size_t>(ranks.size());
   const auto rank_of = [&](std::size_t question) { return question / questions.group % size; };
-  std::vector<std::size_t> mine;
-  for (std::size_t i = 0; i < questions.count; ++i) {
-    if (rank_of(i) == static_cast<std::size_t>(ranks.rank())) mine.push_back(i);
+  std::vector<std::vector<std::size_t>> of(size);
+  for (std::size_t i = 0; i < questions.count; ++i) of[rank_of(i)].push_back(i);
+  const std::span<const std::size_t> mine = of[static_cast<std::size_t>(ranks.rank())];
+  const std::size_t most = std::ranges::max(of, {}, &std::vector<std::size_t>::size).size();
+  Share share(who, questions);
+  for (std::size_t begin = 0; begin < most; begin += questions_at_once) {
+    const std::span<const std::size_t> rest = mine.subspan(std::min(begin, mine.size()));
+    if (!rest.empty()) share.ask(rest.first(std::min(questions_at_once, rest.size())));
+    log::debug("{} of {} questions of this rank are answered", std::min(begin + questions_at_once, mine.size()),
+               mine.size());
+    if (who.stop && who.stop()) return {.stopped = true};
   }
-  nlohmann::json answers = nlohmann::json::array();
-  for (std::size_t begin = 0; begin < mine.size(); begin += questions_at_once) {
-    const std::size_t end = std::min(mine.size(), begin + questions_at_once);
-    std::vector<Sample> samples;
-    for (std::size_t i = begin; i < end; ++i) samples.push_back(questions.sample(mine[i]));
-    for (const std::string& answer : generate(*run.assembly.model, prompts, run.assembly.images, samples,
-                                              {.max_tokens = questions.max_tokens, .batch_size = 32})) {
-      answers.push_back(trimmed(answer));  // the chat template may put a space in front
+  SharedAnswers all;
+  all.texts.resize(questions.count);
+  const std::vector<std::string> results =
+      gather_text(ranks, share.result().dump(-1, ' ', false, json::error_handler_t::replace));
+  for (std::size_t rank = 0; rank < size; ++rank) {
+    const json result = json::parse(results[rank]);
+    for (std::size_t i = 0; i < of[rank].size(); ++i) all.texts[of[rank][i]] = result["answers"][i].get<std::string>();
+    for (const json& entry : result["unasked"]) {
+      all.unasked.push_back({entry[0].get<std::size_t>(), entry[1].get<std::string>()});
     }
-    log::debug("{} of {} questions of this rank are answered", end, mine.size());
   }
-  std::vector<nlohmann::json> of_rank;
-  for (const std::string& text : gather_text(ranks, answers.dump())) of_rank.push_back(nlohmann::json::parse(text));
-  std::vector<std::size_t> next(size, 0);
-  std::vector<std::string> all;
-  for (std::size_t i = 0; i < questions.count; ++i) {
-    const std::size_t rank = rank_of(i);
-    all.push_back(of_rank[rank].at(next[rank]++).get<std::string>());
-  }
+  std::ranges::sort(all.unasked, {}, &Unasked::question);
   return all;
+}
+
+void warn_of_unasked(const std::vector<Unasked>& unasked, std::size_t questions) {
+  constexpr std::size_t shown = 5;
+  if (unasked.empty()) return;
+  log::warn("{} of {} questions could not be asked, and are scored as if the model had said nothing", unasked.size(),
+            questions);
+  for (std::size_t i = 0; i < std::min(shown, unasked.size()); ++i) log::warn("not asked: {}", unasked[i].why);
+  if (unasked.size() > shown) log::warn("and {} more", unasked.size() - shown);
+}
+
+json figures_of(const std::vector<Unasked>& unasked) {
+  constexpr std::size_t listed = 100;
+  json first = json::array();
+  for (std::size_t i = 0; i < std::min(listed, unasked.size()); ++i) {
+    first.push_back({{"question", unasked[i].question}, {"why", unasked[i].why}});
+  }
+  return {{"count", unasked.size()}, {"first", first}};
 }
 
 }  // namespace skymm

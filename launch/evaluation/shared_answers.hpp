@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,19 @@
 
 namespace skymm {
 
+// Who is asked: the whole model on each rank, of a run that was opened or of one that trains. Must not outlive it.
+struct Answerer {
+  Answerer(const TrainConfig& config, const Assembly& assembly);
+  Answerer(const Run& run) : Answerer(run.config, run.assembly) {}
+
+  Multimodal& model;
+  PromptBuilder prompts;
+  ImageSpec images;
+  // Called by all ranks together, every 64 questions of a rank; true, on all of them, ends the asking. None: it goes on
+  // to the end, and no rank waits for another before that.
+  std::function<bool()> stop = {};
+};
+
 struct SharedQuestions {
   std::size_t count = 0;
   std::size_t group = 1;                      // neighbours that one rank answers, since they share a picture
@@ -18,7 +32,25 @@ struct SharedQuestions {
   int max_tokens = 4;                         // of an answer
 };
 
-// The answers in the order of the questions, trimmed, the same on every rank; all of them must call this. Greedy.
-std::vector<std::string> shared_answers(Run& run, Communicator& ranks, const SharedQuestions& questions);
+// A question that could not be asked: its prompt is too long, say, or its picture cannot be read.
+struct Unasked {
+  std::size_t question = 0;
+  std::string why;  // for people; names what it is about
+};
+
+struct SharedAnswers {
+  std::vector<std::string> texts;  // in the order of the questions, trimmed; empty of those that were not asked
+  std::vector<Unasked> unasked;    // in this order, too
+  bool stopped = false;            // by Answerer::stop; there are no texts
+};
+
+// The same on every rank; all of them must call this. Greedy. A question that cannot be asked costs no other its
+// answer.
+SharedAnswers shared_answers(const Answerer& who, Communicator& ranks, const SharedQuestions& questions);
+
+// Warns how many of so many questions were not asked, and why; nothing where all were.
+void warn_of_unasked(const std::vector<Unasked>& unasked, std::size_t questions);
+// {"count", "first": [{"question", "why"}, ...]}: of a hundred at most.
+nlohmann::json figures_of(const std::vector<Unasked>& unasked);
 
 }  // namespace skymm

@@ -36,7 +36,7 @@ class Checkpointer {
 
   // Waits for the checkpoint before, if that is still under way, and says so. What goes wrong is told, not thrown.
   void begin(const CheckpointInfo& info);
-  // Once a step, at its end.
+  // Once a step, at its end, and now and then in an evaluation.
   void poll();
   // Waits for what is under way. True on every rank if the last checkpoint that was begun, if any, is on disk under its
   // name.

@@ -160,6 +160,15 @@ void RunLog::validation(std::int64_t step, double loss) {
   if (speaks_) log::info("step {:>6}  validation loss {:.4f}", step, loss);
 }
 
+void RunLog::evaluation(std::int64_t step, const std::vector<std::pair<std::string, double>>& figures) {
+  std::string text;
+  for (const auto& [name, value] : figures) {
+    figure(step, name, value);
+    text += fmt::format("{}{} {:.4g}", text.empty() ? "" : ", ", name, value);
+  }
+  if (speaks_) log::info("step {:>6}  {}", step, text);
+}
+
 void RunLog::mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn) {
   if (!speaks_) return;
   const std::vector<double> counts = mixture.drawn(drawn);

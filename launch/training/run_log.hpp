@@ -42,6 +42,8 @@ class RunLog {
   // What was drawn so far of each data set, as a share and in epochs; and the true shares of languages and polarities
   // in what this process trained on.
   void mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn);
+  // Figures by name, such as "mme/perception_en".
+  void evaluation(std::int64_t step, const std::vector<std::pair<std::string, double>>& figures);
   // Any other figure, by a name such as "lvm/retrieval_english".
   void figure(std::int64_t step, const std::string& name, double value);
 

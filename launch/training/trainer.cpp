@@ -15,6 +15,7 @@
 #include "io/weights/safetensors.hpp"
 #include "launch/assembly/pretrained.hpp"
 #include "launch/config/version.hpp"
+#include "launch/evaluation/live_evaluation.hpp"
 #include "launch/training/checkpointer.hpp"
 #include "launch/training/peak.hpp"
 #include "launch/training/ranks_report.hpp"
@@ -26,6 +27,7 @@
 #include "parallel/job.hpp"
 #include "parallel/pipeline/executor.hpp"
 #include "parallel/pipeline/partition.hpp"
+#include "parallel/watchdog.hpp"
 #include "parallel/zero/states.hpp"
 
 namespace skymm {
@@ -67,6 +69,7 @@ Trainer::Trainer(const TrainConfig& config, Communicator& world)
       stop_request_(config_.run.save_before_end, world.rank() == 0 ? job_end_time() : std::nullopt) {
   loader_ = std::make_unique<StepLoader>(config_, assembly_, grid_, true);
   if (!config_.data.validation.empty()) validation_ = std::make_unique<StepLoader>(config_, assembly_, grid_, false);
+  if (config_.train.evaluate_every > 0) evaluation_ = std::make_unique<LiveEvaluation>(config_);
   std::vector<std::vector<NamedParameter>> chunks;
   for (const BlockRange piece : assembly_.model->pieces()) {
     chunks.push_back(trainable_parameters(*assembly_.model, piece));
@@ -152,10 +155,15 @@ RunEnd Trainer::run() {
     if (loader_->mixture() && (last || done % config_.train.validate_every == 0)) {
       log_->mixture(done, *loader_->mixture(), place(done));
     }
-    if (last || stopping_ || done % config_.train.checkpoint_every == 0) {
+    const bool saves = last || stopping_ || done % config_.train.checkpoint_every == 0;
+    if (saves) {
       checkpointer_->begin(checkpoint_info(done));
       const bool goes_on = !last && !stopping_;
       if (config_.run.trace && goes_on) write_trace(world_, config_.run.dir + "/trace.json");  // what a crash leaves
+    }
+    if (evaluation_ && !stopping_ && (last || done % config_.train.evaluate_every == 0)) {
+      evaluate(done);  // which may take long: what is to be saved is on its way by now
+      if (stopping_ && !saves) checkpointer_->begin(checkpoint_info(done));
     }
     if (stopping_ && !last) return stop(done);
     if (out_of_time) {
@@ -297,6 +305,24 @@ std::optional<double> Trainer::validate() {
   const std::vector<double> total = sum_over(world_, {loss, tokens});
   check(total[1] > 0, "the validation set has no answer to score");
   return total[0] / total[1];
+}
+
+// Each rank answers a share by itself, with the weights as they are, and learns nothing: no gradient, no dropout, no
+// random number. A rank may wait long for one whose answers are longer.
+void Trainer::evaluate(std::int64_t done) {
+  const TraceSpan span("evaluate", "train");
+  const UnlimitedWaits waits;
+  constexpr int chunk = 0;  // the only one: the model is not cut
+  optimizer_->gather_weights(chunk);
+  optimizer_->wait_weights(chunk);
+  Answerer who(config_, assembly_);
+  who.stop = [this] {
+    checkpointer_->poll();
+    return stopping_ = stopping_ || any(stop_request_.asked());
+  };
+  const auto figures = evaluation_->ask(who, world_, done);
+  optimizer_->release_weights(chunk);
+  if (figures) log_->evaluation(done, *figures);
 }
 
 void Trainer::start_from_checkpoint() {

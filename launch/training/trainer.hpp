@@ -25,6 +25,7 @@ namespace skymm {
 
 class Checkpointer;
 class Executor;
+class LiveEvaluation;
 class Optimizer;
 struct StepData;
 class StepLoader;
@@ -54,6 +55,7 @@ class Trainer {
   StepMetrics step(std::int64_t number);
   void update(StepMetrics& metrics, double label_tokens, const StepData& data);
   std::optional<double> validate();  // mean loss a token; none where it was asked to stop
+  void evaluate(std::int64_t done);
   void start_from_checkpoint();
   CheckpointInfo checkpoint_info(std::int64_t done) const;
   std::int64_t place(std::int64_t step) const;  // of the step's first sample in the mixture
@@ -69,6 +71,7 @@ class Trainer {
   Communicator& world_;
   Assembly assembly_;  // of this rank's pieces
   std::unique_ptr<StepLoader> loader_, validation_;
+  std::unique_ptr<LiveEvaluation> evaluation_;  // null: there is none
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<RunLog> log_;

@@ -113,6 +113,32 @@ TEST_F(Config, WhatIsComputedAgainIsSaidOfAllStagesOrOfEach) {
   EXPECT_THAT(error_of({"--model.recompute", "true"}), HasSubstr("it takes none, attention+mlp, full"));
 }
 
+TEST_F(Config, EvaluationsThatCouldNotBeDoneAreRefused) {
+  const auto refused = [&](const std::string& sets, std::vector<std::string> more) {
+    more.insert(more.end(), {"--data.evaluation", sets});
+    return error_of(more);
+  };
+  const std::vector<std::string> often = {"--train.evaluate_every", "10"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), often.begin(), often.end());
+    return more;
+  };
+  EXPECT_THAT(refused("mme=a", often), "no error");
+  EXPECT_THAT(refused("mme", often), HasSubstr("'mme' is not mme=DIR, mmbench=FILE or pope=PATH"));
+  EXPECT_THAT(refused("mmb=a", often), HasSubstr("'mmb=a' is not"));
+  EXPECT_THAT(refused("mme=a/en,mme=b/en/", often), HasSubstr("would both be called mme_en"));
+  EXPECT_THAT(refused("mme=a", {}), HasSubstr("0: never"));
+  EXPECT_THAT(error_of(often), HasSubstr("give data.evaluation"));
+  EXPECT_THAT(error_of({"--train.evaluate_limit", "5"}), HasSubstr("is for data.evaluation"));
+  EXPECT_THAT(refused("pope=a", often), HasSubstr("data.evaluation_images is missing"));
+  EXPECT_THAT(refused("mme=a", with({"--data.evaluation_images", "b"})), HasSubstr("for pope"));
+  EXPECT_THAT(refused("mme=a", with({"--parallel.pipeline", "2"})), HasSubstr("skymm eval, which may run beside"));
+  EXPECT_THAT(refused("mme=a", with({"--parallel.shard_frozen", "true"})), HasSubstr("a part of the decoder"));
+  EXPECT_THAT(refused("mme=a", with({"--data.features", "true", "--data.augment", "false"})), HasSubstr("no features"));
+  EXPECT_THAT(refused("mme=a", with({"--train.objective", "text", "--model.vision", "none", "--model.train", "lora"})),
+              HasSubstr("asks about pictures"));
+}
+
 TEST_F(Config, FilesThatAreMissingAreNamedWithTheirOption) {
   TrainConfig config = parse({"--data.train", recipe("", "a.h5")});
   config.model.tokenizer = recipe("", "t.model");

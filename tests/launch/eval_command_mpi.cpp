@@ -1,13 +1,16 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/base64.hpp"
 #include "launch/eval_command.hpp"
 #include "launch/evaluation/mme_answers.hpp"
 #include "launch/evaluation/run.hpp"
 #include "parallel/gather_text.hpp"
+#include "parallel/watchdog.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
+#include "support/slow_file.hpp"
 #include "support/support.hpp"
 #include "support/tiny_run.hpp"
 
@@ -43,7 +46,7 @@ TEST(EvalCommand, RanksGiveTheAnswersOfOne) {
   SingleCommunicator alone;
   for (const char* language : {"en", "zh"}) {
     const std::vector<MmeTask> tasks = read_mme(folder.file("mme/") + language);
-    const auto mine = answer_mme(run, alone, tasks), shared = answer_mme(run, ranks(), tasks);
+    const auto mine = answer_mme(run, alone, tasks).results, shared = answer_mme(run, ranks(), tasks).results;
     ASSERT_EQ(shared.size(), mine.size());
     for (std::size_t t = 0; t < mine.size(); ++t) {
       ASSERT_EQ(shared[t].size(), mine[t].size());
@@ -122,6 +125,47 @@ TEST(EvalCommand, AsksMmbenchAndPopeOverTheRanks) {
   EXPECT_EQ(pope.at("questions"), 6);
   // The same picture and question, once with each label: one of the two is right.
   EXPECT_DOUBLE_EQ(pope.at("accuracy").get<double>(), 0.5);
+}
+
+// Rank 1 gets the second picture, which takes longer to read than a rank may wait in training.
+TEST(EvalCommand, RanksThatAreDoneWaitForTheSlowest) {
+  const SharedFolder folder;
+  prepare(folder);
+  if (ranks().rank() == 0) {
+    std::string lines;
+    for (int i = 0; i < 7; ++i) {
+      lines += fmt::format(R"({{"image": "{}.png", "text": "Is there a kite?", "label": "no"}})", i / 6) + "\n";
+    }
+    write_file(folder.file("pope_random.json"), lines);
+    write_file(folder.file("0.png"), tiny_picture(0));
+  }
+  std::optional<SlowFile> slow;
+  if (ranks().rank() == 1) slow.emplace(folder.file("1.png"), tiny_picture(1), std::chrono::seconds(2));
+  ranks().barrier();
+  set_watchdog_limit(0.5);
+  const int code = eval_command(
+      {"pope", "--run", folder.file("run"), "--data", folder.file("pope_random.json"), "--images", folder.path()});
+  set_watchdog_limit(300);
+  EXPECT_EQ(code, 0);
+  ranks().barrier();
+  const auto pope = nlohmann::json::parse(read_file(folder.file("run/eval/pope.json"))).at("splits").at(0);
+  EXPECT_EQ(pope.at("questions"), 7);
+  EXPECT_EQ(pope.at("unasked").at("count"), 0);
+}
+
+TEST(EvalCommand, WhatARankCannotAskIsKnownToAll) {
+  const SharedFolder folder;
+  prepare(folder);
+  if (ranks().rank() == 0) write_file(folder.file("mme/en/count/1.png"), "no picture");
+  ranks().barrier();
+  skymm::Run run = open_run(folder.file("run"));
+  const MmeAnswers answers = answer_mme(run, ranks(), read_mme(folder.file("mme/en")));
+  ASSERT_EQ(answers.unasked.size(), 2U);
+  EXPECT_EQ(answers.unasked[0].question, 2U);
+  EXPECT_EQ(answers.unasked[1].question, 3U);
+  EXPECT_THAT(answers.unasked[0].why, ::testing::HasSubstr("count/1.png"));
+  EXPECT_EQ(answers.results[0][2].response, "");
+  EXPECT_NE(answers.results[0][0].response + answers.results[0][4].response + answers.results[1][0].response, "");
 }
 
 }  // namespace

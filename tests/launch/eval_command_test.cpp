@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "io/base64.hpp"
 #include "io/dataset.hpp"
 #include "io/picturebook/picturebook.hpp"
 #include "launch/config/options.hpp"
@@ -115,12 +116,12 @@ TEST_F(EvalCommand, AnswersDoNotDependOnTheBatch) {
   skymm::Run opened = open_run(run());
   SingleCommunicator alone;
   const std::vector<MmeTask> tasks = read_mme(mme() + "/en");
-  const auto together = answer_mme(opened, alone, tasks);
+  const auto together = answer_mme(opened, alone, tasks).results;
   std::set<std::string> seen;
   for (std::size_t t = 0; t < tasks.size(); ++t) {
     for (std::size_t q = 0; q < tasks[t].questions.size(); q += 2) {
       const MmeTask one{tasks[t].name, {tasks[t].questions[q], tasks[t].questions[q + 1]}};
-      const auto results = answer_mme(opened, alone, {one});
+      const auto results = answer_mme(opened, alone, {one}).results;
       EXPECT_EQ(results[0][0].response, together[t][q].response);
       EXPECT_EQ(results[0][1].response, together[t][q + 1].response);
       seen.insert(results[0][0].response);
@@ -159,13 +160,63 @@ TEST_F(EvalCommand, ComparesNames) {
   EXPECT_EQ(all.at("zh").at("present"), 2);
 }
 
-TEST_F(EvalCommand, BadPicturesAreNamed) {
-  const std::string bad = folder_->file("bad");
-  testing::write_tiny_mme(bad, 1);
+TEST_F(EvalCommand, ABadPictureCostsItsOwnQuestionsAlone) {
+  const std::string bad = folder_->file("bad"), results = folder_->file("bad_results");
+  testing::write_tiny_mme(bad, 2);
   write_file(bad + "/en/count/0.png", "not a picture");
-  EXPECT_THAT(error({"mme", "--run", run(), "--data", bad}), HasSubstr("bad/en/count/0.png: "));
-  fs::remove(bad + "/zh/scene/images/0.png");
-  EXPECT_THAT(error({"mme", "--run", run(), "--data", bad}), HasSubstr("0.txt has no picture"));
+  fs::remove(bad + "/zh/scene/images/1.png");
+  EXPECT_THAT(error({"mme", "--run", run(), "--data", bad}), HasSubstr("1.txt has no picture"));
+  eval({"mme", "--run", run(), "--data", bad + "/en", "--results", results});
+  const json part = figures(run() + "/eval/mme.json").at("languages").at("en");
+  const json& unasked = part.at("unasked");
+  EXPECT_EQ(unasked.at("count"), 2);
+  EXPECT_EQ(unasked.at("first").at(1).at("question"), 1);
+  EXPECT_THAT(unasked.at("first").at(1).at("why").get<std::string>(), HasSubstr("bad/en/count/0.png: "));
+  EXPECT_EQ(part.at("tasks").at(0).at("questions"), 4);
+  EXPECT_GE(part.at("tasks").at(0).at("said_other"), 2);
+  const std::vector<MmeResult> bad_count = read_mme_results(results + "/en/count.txt");
+  EXPECT_EQ(bad_count[0].response, "");
+  write_file(bad + "/en/count/0.png", tiny_picture(0));
+  eval({"mme", "--run", run(), "--data", bad + "/en", "--results", results});
+  EXPECT_EQ(figures(run() + "/eval/mme.json").at("languages").at("en").at("unasked").at("count"), 0);
+  const std::vector<MmeResult> count = read_mme_results(results + "/en/count.txt");
+  EXPECT_EQ(count[2].response, bad_count[2].response);
+  EXPECT_EQ(count[3].response, bad_count[3].response);
+}
+
+TEST_F(EvalCommand, AQuestionThatIsTooLongCostsNoOther) {
+  const auto table = [&](const std::string& name, const std::string& hint) {
+    std::string rows = "index\tquestion\thint\tA\tB\tanswer\tcategory\timage\tl2-category\n";
+    for (int i = 0; i < 5; ++i) {
+      rows += fmt::format("{}\tWhat is it?\t{}\tpanda\tdumpling\tB\tthing\t{}\tCP\n", i, i == 3 ? hint : "nan",
+                          encode_base64(tiny_picture(i)));
+    }
+    write_file(folder_->file(name), rows);
+    eval({"mmbench", "--run", run(), "--data", folder_->file(name)});
+    return figures(run() + "/eval/mmbench.json");
+  };
+  std::string hint;
+  for (int i = 0; i < 2048; ++i) hint += "panda ";
+  const json usual = table("usual.tsv", "nan"), all = table("long.tsv", hint);
+  EXPECT_EQ(usual.at("unasked").at("count"), 0);
+  EXPECT_EQ(all.at("unasked").at("count"), 2);
+  EXPECT_THAT(all.at("unasked").at("first").at(0).at("why").get<std::string>(),
+              AllOf(HasSubstr("MMBench row 3: "), HasSubstr("the limit is 2048")));
+  EXPECT_EQ(all.at("all").at("rotations"), 10);
+  for (std::size_t i = 0; i < all.at("samples").size(); ++i) {
+    const json& sample = all.at("samples").at(i);
+    if (sample.at("index").get<int>() % 1000000 == 3) {
+      EXPECT_EQ(sample.at("answer"), "");
+    } else {
+      EXPECT_EQ(sample.at("answer"), usual.at("samples").at(i).at("answer"));
+    }
+  }
+}
+
+TEST_F(EvalCommand, WhereNothingCouldBeAskedThereIsNoScore) {
+  write_file(folder_->file("pope_random.json"), R"({"image": "gone.png", "text": "Is there a cat?", "label": "no"})");
+  EXPECT_THAT(error({"pope", "--run", run(), "--data", folder_->file("pope_random.json"), "--images", folder_->path()}),
+              AllOf(HasSubstr("none of the 1 questions could be asked"), HasSubstr("gone.png")));
 }
 
 TEST_F(EvalCommand, SaysWhatIsMissing) {

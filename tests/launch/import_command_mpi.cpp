@@ -1,11 +1,15 @@
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "io/dataset.hpp"
 #include "io/file.hpp"
 #include "io/import/import.hpp"
 #include "launch/import_command.hpp"
 #include "parallel/gather_text.hpp"
+#include "parallel/watchdog.hpp"
 #include "support/mpi_main.hpp"
+#include "support/shared_folder.hpp"
+#include "support/slow_file.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm::testing {
@@ -47,6 +51,27 @@ TEST(ImportCommand, RanksShareTheInputs) {
   }
   EXPECT_EQ(read_file(folder + "/out/rejects.jsonl"), read_file(options.out + "/rejects.jsonl"));
   ranks().barrier();
+}
+
+// The folder of rank 1 takes longer than a rank may wait in training.
+TEST(ImportCommand, RanksWithoutWorkWaitForTheOthers) {
+  const SharedFolder folder;
+  for (const char* input : {"quick", "slow"}) {
+    if (ranks().rank() != 0) continue;
+    std::filesystem::create_directories(folder.file(input) + "/count");
+    write_file(folder.file(input) + "/count/0.png", tiny_picture(0));
+  }
+  ranks().barrier();
+  const std::string questions = "Is there a box?\tYes\nIs there a cat?\tNo\n";
+  std::optional<SlowFile> slow;
+  if (ranks().rank() == 0) write_file(folder.file("quick/count/0.txt"), questions);
+  if (ranks().rank() == 1) slow.emplace(folder.file("slow/count/0.txt"), questions, std::chrono::seconds(2));
+  ranks().barrier();
+  set_watchdog_limit(0.5);
+  const int code = import_command({"mme", folder.file("quick"), folder.file("slow"), "--out", folder.file("out")});
+  set_watchdog_limit(300);
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(Dataset(folder.file("out")).size(), 2);
 }
 
 }  // namespace

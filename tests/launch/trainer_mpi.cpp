@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <map>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -11,8 +12,10 @@
 #include "io/checkpoint_folder.hpp"
 #include "launch/training/ranks_report.hpp"
 #include "launch/training/stragglers.hpp"
+#include "parallel/watchdog.hpp"
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
+#include "support/slow_file.hpp"
 #include "support/support.hpp"
 #include "support/tiny_training.hpp"
 
@@ -121,6 +124,67 @@ TEST(TrainerOnRanks, AStepWithoutAnAnswerIsSkippedByAll) {
                          ::testing::ContainsRegex("Samples: [0-9]+,")));
     ranks().barrier();
   }
+}
+
+TEST(TrainerOnRanks, AllRanksAnswerAndLearnTheSame) {
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
+  if (ranks().rank() == 0) {
+    const TrainConfig asked = testing::with_evaluation(testing::tiny_training(dir), dir);
+    write_file(dir + "/asked.ini", to_ini(asked));
+    TrainConfig alone = asked;
+    alone.run.dir = dir + "/alone";
+    SingleCommunicator one;
+    Trainer(alone, one).run();
+  }
+  ranks().barrier();
+  const TrainConfig asked = *parse_config({"--config", dir + "/asked.ini"});
+  for (const int zero : {0, 1, 2, 3}) {
+    const auto train = [&](const char* name, bool asks) {
+      TrainConfig config = asked;
+      config.run.dir = fmt::format("{}/{}{}", dir, name, zero);
+      config.parallel.zero = zero;
+      if (!asks) config.train.evaluate_every = 0;
+      Trainer(config, ranks()).run();
+      ranks().barrier();
+      return config.run.dir;
+    };
+    const std::string with = train("with", true), without = train("without", false);
+    if (ranks().rank() != 0) continue;
+    EXPECT_EQ(testing::losses_of(with), testing::losses_of(without)) << "ZeRO stage " << zero;
+    EXPECT_EQ(read_file(with + "/trained.safetensors"), read_file(without + "/trained.safetensors"));
+    for (const char* set : {"mme", "mmbench", "pope"}) {
+      const std::string name = fmt::format("/eval/step_00000002/{}.json", set);
+      const auto all = nlohmann::json::parse(read_file(with + name)),
+                 of_one = nlohmann::json::parse(read_file(dir + "/alone" + name));
+      EXPECT_EQ(all.at("answers"), of_one.at("answers")) << set << ", ZeRO stage " << zero;
+      EXPECT_EQ(all.at("unasked").at("count"), of_one.at("unasked").at("count"));
+    }
+  }
+}
+
+// The last picture takes longer to read than a rank may wait in a step.
+TEST(TrainerOnRanks, WhoHasAnsweredItsShareWaitsForTheOthers) {
+  const testing::SharedFolder folder;
+  const std::string& dir = folder.path();
+  if (ranks().rank() == 0) {
+    TrainConfig config = testing::with_evaluation(testing::tiny_training(dir), dir);
+    std::string lines;
+    for (int i = 0; i < 7; ++i) lines += testing::pope_line(i < 6 ? "0.png" : "slow.png", "no");
+    write_file(dir + "/pope_random.json", lines);
+    config.data.evaluation = {"pope=" + dir + "/pope_random.json"};
+    config.train.steps = config.train.evaluate_every = 2;
+    write_file(dir + "/config.ini", to_ini(config));
+  }
+  std::optional<testing::SlowFile> slow;
+  if (ranks().rank() == 1) slow.emplace(dir + "/slow.png", testing::tiny_picture(1), std::chrono::seconds(6));
+  ranks().barrier();
+  const TrainConfig config = *parse_config({"--config", dir + "/config.ini"});
+  set_watchdog_limit(4);
+  Trainer(config, ranks()).run();
+  set_watchdog_limit(300);
+  ranks().barrier();
+  EXPECT_EQ(testing::losses_of(config.run.dir, "pope/random_accuracy").size(), 1U);
 }
 
 TEST(TrainerOnRanks, AGridThatDoesNotFitIsRefusedWithThoseThatDo) {

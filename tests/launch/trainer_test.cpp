@@ -12,6 +12,7 @@
 #include "core/error.hpp"
 #include "core/trace.hpp"
 #include "io/checkpoint_folder.hpp"
+#include "launch/evaluation/mme_answers.hpp"
 #include "launch/training/run_start.hpp"
 #include "parallel/communicator.hpp"
 #include "support/file_size_limit.hpp"
@@ -145,6 +146,69 @@ TEST_F(TrainerTest, ATraceIsThereWithTheFirstCheckpoint) {
   train(config);  // the command writes it once more, at the end
   const nlohmann::json events = nlohmann::json::parse(read_file(config.run.dir + "/trace.json"));
   EXPECT_EQ(std::ranges::count(events, "step", [](const nlohmann::json& event) { return event.at("name"); }), 4);
+}
+
+TEST_F(TrainerTest, EvaluatingChangesNothingThatIsLearnt) {
+  const TrainConfig asking = testing::with_evaluation(config, dir);
+  for (const int zero : {1, 3}) {
+    TrainConfig plain = config, asked = asking;
+    plain.parallel.zero = asked.parallel.zero = zero;
+    plain.run.dir = fmt::format("{}/plain{}", dir, zero);
+    asked.run.dir = fmt::format("{}/asked{}", dir, zero);
+    train(plain);
+    train(asked);
+    EXPECT_EQ(losses_of(asked.run.dir), losses_of(plain.run.dir));
+    EXPECT_EQ(read_file(asked.run.dir + "/trained.safetensors"), read_file(plain.run.dir + "/trained.safetensors"));
+  }
+}
+
+// What the model says while it trains is what its weights say once they are loaded.
+TEST_F(TrainerTest, EvaluatesAsSkymmEvalWould) {
+  config = testing::with_evaluation(config, dir);
+  config.train.evaluate_limit = 2;
+  train(config);
+  EXPECT_EQ(losses_of(config.run.dir, "mme_accuracy/zh").size(), 3U);  // after 2, 4 and 6 steps
+  const std::string folder = config.run.dir + "/eval/step_00000006";
+  skymm::Run run = open_run(config.run.dir);
+  std::vector<MmeTask> tasks = read_mme(dir + "/mme/en");
+  for (MmeTask& task : tasks) task.questions.resize(4);
+  const MmeAnswers answers = answer_mme(run, one, tasks);
+  const nlohmann::json mme = nlohmann::json::parse(read_file(folder + "/mme.json"));
+  ASSERT_EQ(mme.at("answers").size(), 2U * 2U * 4U);
+  for (std::size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(mme.at("answers").at(i).at("answer"), answers.results[i / 4][i % 4].response);
+  }
+  const std::vector<MmeScore> scores = score_mme_folder(folder + "/mme/en");
+  EXPECT_EQ(losses_of(config.run.dir, "mme_accuracy/en").back(), total_mme(scores).acc());
+  EXPECT_EQ(losses_of(config.run.dir, "mme/perception_en").back(), sum_mme(scores, MmeGroup::perception).score);
+  const nlohmann::json mmbench = nlohmann::json::parse(read_file(folder + "/mmbench.json"));
+  EXPECT_EQ(mmbench.at("answers").size(), 2U * 2U);
+  EXPECT_EQ(mmbench.at("figures").at("mmbench/circular"), losses_of(config.run.dir, "mmbench/circular").back());
+  const nlohmann::json pope = nlohmann::json::parse(read_file(folder + "/pope.json"));
+  EXPECT_EQ(pope.at("answers").size(), 2U);
+  EXPECT_EQ(pope.at("unasked").at("count"), 1);
+  EXPECT_THAT(pope.at("unasked").at("first").at(0).at("why").get<std::string>(), HasSubstr("gone.png"));
+  EXPECT_EQ(losses_of(config.run.dir, "pope/popular_f1").size(), 3U);
+}
+
+TEST_F(TrainerTest, AskedToStopItDoesNotEndItsEvaluation) {
+  config = testing::with_evaluation(config, dir);
+  std::string lines;
+  for (int i = 0; i < 20000; ++i) lines += testing::pope_line("0.png", "no");
+  write_file(dir + "/pope_popular.json", lines);
+  config.data.evaluation = {"pope=" + dir + "/pope_popular.json"};
+  config.train.evaluate_every = 1;
+  EXPECT_EQ(train_until_signal(1), RunEnd::stopped);
+  EXPECT_EQ(losses_of(config.run.dir).size(), 1U);
+  EXPECT_THAT(read_file(config.run.dir + "/metrics.jsonl"), ::testing::Not(HasSubstr("pope")));
+  EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step, 1);
+}
+
+TEST_F(TrainerTest, ASetThatCannotBeReadIsSaidBeforeTraining) {
+  config = testing::with_evaluation(config, dir);
+  write_file(dir + "/mme/zh/count/1.txt", "one line");
+  EXPECT_THAT(error_of([&] { train(config); }), HasSubstr("count/1.txt"));
+  EXPECT_FALSE(std::filesystem::exists(config.run.dir + "/metrics.jsonl"));
 }
 
 TEST_F(TrainerTest, TextAloneTrainsADecoder) {

@@ -138,6 +138,14 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
          std::this_thread::sleep_for(std::chrono::seconds(1));  // for their watchdogs to look
        });
      }},
+    {"uneven",  // one has more to do than the others may wait, which is no fault where they say so; then it hangs
+     [](Communicator& ranks) {
+       {
+         const UnlimitedWaits waits;
+         sum_but(ranks, [] { std::this_thread::sleep_for(std::chrono::duration<double>(watchdog_limit() + 2)); });
+       }
+       sum_but(ranks, [] { raise(SIGSTOP); });
+     }},
     {"ended", [](Communicator& ranks) { sum_but(ranks, [] { std::exit(0); }); }},
     {"fails", [](Communicator& ranks) { sum_but(ranks, [] { fail("the disk is full"); }); }},
     {"other_collective",

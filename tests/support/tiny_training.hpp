@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "io/base64.hpp"
 #include "io/dataset.hpp"
 #include "launch/training/trainer.hpp"
 #include "support/tiny_run.hpp"
@@ -40,6 +41,29 @@ inline TrainConfig tiny_training(const std::string& dir) {
   config.train.learning_rate = 5e-3F;
   config.train.warmup_steps = 2;
   config.parallel.uneven = "deal";  // any number of ranks can have it
+  return config;
+}
+
+// Of POPE's file.
+inline std::string pope_line(const std::string& image, const std::string& label) {
+  return nlohmann::json{{"image", image}, {"text", "Is there a kite?"}, {"label", label}}.dump() + "\n";
+}
+
+// The same training, which is asked questions every other step: MME in two languages, MMBench, and POPE, of which a
+// picture is missing. The sets are made in `dir`.
+inline TrainConfig with_evaluation(TrainConfig config, const std::string& dir) {
+  write_tiny_mme(dir + "/mme", 3);
+  std::string rows = "index\tquestion\thint\tA\tB\tanswer\tcategory\timage\tl2-category\n";
+  for (int i = 0; i < 3; ++i) {
+    rows += fmt::format("{}\tWhat is it?\tnan\tpanda\tdumpling\tB\tthing\t{}\tCP\n", i, encode_base64(tiny_picture(i)));
+  }
+  write_file(dir + "/mmbench.tsv", rows);
+  write_file(dir + "/pope_popular.json", pope_line("0.png", "yes") + pope_line("gone.png", "no"));
+  write_file(dir + "/0.png", tiny_picture(0));
+  config.data.evaluation = {"mme=" + dir + "/mme", "mmbench=" + dir + "/mmbench.tsv",
+                            "pope=" + dir + "/pope_popular.json"};
+  config.data.evaluation_images = dir;
+  config.train.evaluate_every = 2;
   return config;
 }
 
