@@ -9,6 +9,7 @@
 #include "io/dataset.hpp"
 #include "io/file.hpp"
 #include "io/manifest.hpp"
+#include "io/picturebook/evaluation_sets.hpp"
 #include "io/picturebook/picturebook.hpp"
 #include "io/tokenizer.hpp"
 #include "launch/command.hpp"
@@ -63,6 +64,93 @@ int build_picturebook_command(const Words& arguments) {
   return 0;
 }
 
+struct EvaluationSetCommand {
+  const char* name;
+  const char* about;
+  std::vector<const char*> examples;  // how it is asked
+  const char* pictures;               // what --pictures counts
+  int default_pictures;
+  void (*build)(const EvaluationSetOptions&);
+};
+
+int build_evaluation_set(const EvaluationSetCommand& command, const Words& arguments) {
+  const std::string path = fmt::format("skymm data build {}", command.name),
+                    output = fmt::format("data/{}", command.name),
+                    out_help = fmt::format("where the files go; default {}", output),
+                    pictures_help = fmt::format("{}; default {}", command.pictures, command.default_pictures);
+  const std::vector<Flag> flags = {
+      {"out", "DIR", out_help.c_str()},
+      {"cache", "DIR", "where packages are fetched to and unpacked; default data/packages"},
+      {"unpacked", "DIR", "a folder with the packages unpacked; nothing is fetched"},
+      {"pictures", "N", pictures_help.c_str()},
+      {"seed", "N", "of everything random; default 1"},
+  };
+  const Arguments given = parse_arguments(path, flags, arguments, 0);
+  if (given.help) {
+    print("{} [--out DIR] [--pictures N]\n\n", path);
+    for (const std::string& line : wrapped(command.about, 115)) print("{}\n", line);
+    print("\n  {}\n", path);
+    for (const char* example : command.examples) print("  {}\n", example);
+    print("\n{}", flags_help(flags));
+    return 0;
+  }
+  const auto text = [](const std::string& value) { return value; };
+  EvaluationSetOptions options;
+  options.output = given.get("out", text, output);
+  options.cache = given.get("cache", text, options.cache);
+  options.unpacked = given.get("unpacked", text, options.unpacked);
+  options.seed = given.get("seed", parse_unsigned, options.seed);
+  const auto pictures = given.get("pictures", parse_positive, std::int64_t{command.default_pictures});
+  if (pictures > most_evaluation_pictures)
+    fail_usage("--pictures: {} is out of range: at most {}", pictures, most_evaluation_pictures);
+  options.pictures = static_cast<int>(pictures);
+  command.build(options);
+  return 0;
+}
+
+int build_mme_command(const Words& arguments) {
+  return build_evaluation_set(
+      {.name = "picturebook-mme",
+       .about = "Makes yes/no questions about emoji canvases in MME's layout, in English and Chinese: nine of MME's "
+                "tasks, and position again in four grades, each a task of its own: left or right, above or below, "
+                "between, in which quarter of the picture. Two questions a picture; their answers are drawn "
+                "independently. No training picture of any picture book has such a layout.",
+       .examples = {"skymm eval mme --run runs/nano/stage2 --data data/picturebook-mme"},
+       .pictures = "of each task in each language",
+       .default_pictures = 300,
+       .build = build_picturebook_mme},
+      arguments);
+}
+
+int build_mmbench_command(const Words& arguments) {
+  return build_evaluation_set(
+      {.name = "picturebook-mmbench",
+       .about = "Makes multiple-choice questions about emoji canvases as MMBench's tables (TSV, pictures in base64), "
+                "one in English and one in Chinese with the same pictures and questions: eight tasks, and position in "
+                "four grades. The letter of the right option is drawn evenly. No training picture of any picture book "
+                "has such a layout.",
+       .examples = {"skymm eval mmbench --run runs/nano/stage2 --data data/picturebook-mmbench/mmbench_dev_en.tsv"},
+       .pictures = "of each task",
+       .default_pictures = 100,
+       .build = build_picturebook_mmbench},
+      arguments);
+}
+
+int build_pope_command(const Words& arguments) {
+  return build_evaluation_set(
+      {.name = "picturebook-pope",
+       .about = "Makes POPE's questions about emoji canvases, in English and Chinese: of each picture, three about "
+                "things that are there and three about things that are not. Those are drawn evenly (random), are the "
+                "most frequent ones (popular), or stand most often beside what is there (adversarial), as counted on "
+                "the set's own pictures. No training picture of any picture book has such a layout.",
+       .examples = {"skymm eval pope --run runs/nano/stage2 --data data/picturebook-pope/en \\",
+                    "  --images data/picturebook-pope/images"},
+       .pictures = "in all, six questions each in every setting and language",
+       .default_pictures = 500,
+       .build = build_picturebook_pope},
+      arguments);
+}
+
 int build_tokenizer_command(const Words& arguments) {
   const std::vector<Flag> flags = {
       {"corpus", "FILE", "text, a sentence a line; default data/picturebook/corpus.txt"},
@@ -95,6 +183,9 @@ int build_tokenizer_command(const Words& arguments) {
 int build_command(const Words& arguments) {
   static const std::vector<Command> sets = {
       {"picturebook", "a bilingual set with exact truth, of Debian packages", build_picturebook_command},
+      {"picturebook-mme", "held-out questions in MME's layout, in both languages", build_mme_command},
+      {"picturebook-mmbench", "held-out multiple-choice questions as MMBench's tables", build_mmbench_command},
+      {"picturebook-pope", "held-out questions about absent things in POPE's form", build_pope_command},
       {"negatives", "questions about what is and is not in a set's pictures", build_negatives_command},
       {"mismatched", "a copy of a set with worse pairs: some pictures have another one's text",
        build_mismatched_command},

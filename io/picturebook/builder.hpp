@@ -1,13 +1,15 @@
 // Makes the picture book, a file after the other. picturebook.cpp writes the data sets, evaluation.cpp the questions in
-// MME's layout, corpus.cpp the tokenizer's text.
+// MME's layout, corpus.cpp the tokenizer's text. evaluation_sets.cpp writes MMBench's and POPE's forms.
 #pragma once
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -18,6 +20,7 @@
 #include "io/dataset.hpp"
 #include "io/picturebook/packages.hpp"
 #include "io/picturebook/picturebook.hpp"
+#include "io/picturebook/position.hpp"
 
 namespace skymm {
 
@@ -31,13 +34,40 @@ enum PicturebookStream : std::uint64_t {
   style_stream,
   picture_stream,
   lookup_stream,
-  mme_stream = 100
+  mme_stream = 100,       // two for each task, of English and Chinese
+  position_stream = 200,  // the same for each grade
+  mmbench_stream = 300,   // one for each task
+  pope_stream = 400,
+  pope_question_stream
+};
+
+constexpr std::array<Language, 2> both_languages = {Language::english, Language::chinese};
+// In which files of a language lie.
+inline const char* language_folder(Language language) { return language == Language::chinese ? "zh" : "en"; }
+
+struct DrawnScene {
+  Scene scene;
+  std::string png;
+};
+
+// What a folder of an MME set is filled with.
+struct MmeSource {
+  std::string name;  // the task's
+  Language language;
+  bool apart = false;        // pictures and questions in folders of their own, as MME has some tasks
+  std::uint64_t stream = 0;  // of random numbers
+  std::function<Scene(Random&)> scene;
+  std::function<std::optional<Question>(const Scene&, Random&, bool answer)> ask;
 };
 
 class PicturebookBuilder {
  public:
   explicit PicturebookBuilder(const PicturebookOptions& options);
   void build();
+  // In place of build(): one of io/picturebook/evaluation_sets.hpp.
+  void build_mme(int pictures);
+  void build_mmbench(int pictures);
+  void build_pope(int pictures);
 
  private:
   void load();
@@ -48,7 +78,9 @@ class PicturebookBuilder {
   void scene_text_set(const std::string& file, int samples, std::uint64_t stream, const TurnOptions& turns);
   void held_out_sets();
   void evaluation();
-  void evaluation_task(Task task, Language language);
+  // Fills SET/<language>/<task>; returns annotations.jsonl's lines.
+  std::string mme_task(const MmeSource& source, const std::string& set, int count);
+  void evaluation_manifest(const char* name);
   void corpus();
   void manifest();
 
@@ -95,6 +127,9 @@ class PicturebookBuilder {
   std::vector<std::string> captions_;                 // a share, for the corpus
   nlohmann::json counts_ = nlohmann::json::object();
 };
+
+// A line of annotations.jsonl: `entry` says which picture, the scene what is on it.
+std::string annotation_line(nlohmann::json entry, const Scene& scene);
 
 // Six digits.
 inline std::string padded(std::int64_t i) { return fmt::format("{:06}", i); }

@@ -100,15 +100,6 @@ void PicturebookBuilder::load() {
   style_.emplace(glyphs, styled_);
 }
 
-namespace {
-
-struct DrawnScene {
-  Scene scene;
-  std::string png;
-};
-
-}  // namespace
-
 void PicturebookBuilder::canvases() {
   const int count = scaled(options_.canvases);
   DatasetWriter canvases(path("canvases.h5"), provenance()), stage1(path("stage1.h5"), provenance());

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstdlib>
 
-#include "core/error.hpp"
+#include "io/picturebook/asking.hpp"
 
 namespace skymm {
 
@@ -14,55 +14,10 @@ const std::array<std::string_view, task_count> task_names = {
 
 namespace {
 
-constexpr std::string_view yes_no_en = " Please answer yes or no.", yes_no_zh = "请回答是或否。";
-constexpr int clear_distance = 14;  // pixels between centres, for a relation that one can see
-
-constexpr std::array<Named, 5> number_words = {
-    {{"zero", "零"}, {"one", "一"}, {"two", "两"}, {"three", "三"}, {"four", "四"}}};
-
-struct Asked {
-  const Scene& scene;
-  bool chinese;
-  Random& random;
-
-  std::string_view of(const Named& named) const { return chinese ? named.zh : named.en; }
-  // One of two texts with its arguments put in.
-  template <class... Args>
-  std::string say(std::string_view english, std::string_view chinese_text, const Args&... args) const {
-    return fmt::format(fmt::runtime(chinese ? chinese_text : english), args...);
-  }
-  std::string a(std::string_view name) const { return chinese ? std::string(name) : with_article(name); }
-  std::string name(const SceneObject& object) const {
-    return object_name(object, chinese ? Language::chinese : Language::english);
-  }
-};
-
 using Text = std::optional<std::string>;
 
-bool present(const Scene& scene, int concept_index) {
-  return std::ranges::any_of(scene.objects, [&](const auto& o) { return o.concept_index == concept_index; });
-}
 bool shape_present(const Scene& scene, int shape) {
   return std::ranges::any_of(scene.objects, [&](const auto& o) { return o.shape == shape; });
-}
-int shapes_of(const Scene& scene, int shape) {
-  return static_cast<int>(std::ranges::count_if(scene.objects, [&](const auto& o) { return o.shape == shape; }));
-}
-std::vector<SceneObject> emoji_of(const Scene& scene) {
-  std::vector<SceneObject> found;
-  std::ranges::copy_if(scene.objects, std::back_inserter(found), [](const auto& o) { return !o.is_shape(); });
-  return found;
-}
-const Concept& concept_of(const SceneObject& object) {
-  return concepts()[static_cast<std::size_t>(object.concept_index)];
-}
-
-// A concept from the split that the scene's own come from.
-int random_concept(const Scene& scene, Random& random) {
-  const auto known = std::ranges::find_if(scene.objects, [](const auto& o) { return !o.is_shape(); });
-  const int trained = training_concepts();
-  const bool held_out = known != scene.objects.end() && known->concept_index >= trained;
-  return held_out ? random.between(trained, static_cast<int>(concepts().size()) - 1) : random.below(trained);
 }
 
 Text ask_existence(const Asked& q, bool truth) {
@@ -80,26 +35,7 @@ Text ask_existence(const Asked& q, bool truth) {
     const Concept& concept_ = concepts()[static_cast<std::size_t>(index)];
     name = q.chinese ? concept_.name_zh : concept_.name_en;
   }
-  return q.say("Is there {} in the picture?", "图里有{}吗？", q.a(name));
-}
-
-struct Counted {
-  std::string one, many;
-  int number = 0;
-};
-
-// What the scene was made for counting: a concept, or a shape in any colours.
-std::optional<Counted> counted_of(const Asked& q) {
-  if (q.scene.counted < 0) return {};
-  const SceneObject& object = q.scene.objects[static_cast<std::size_t>(q.scene.counted)];
-  Counted counted;
-  counted.one =
-      object.is_shape() ? std::string(q.of(shape_names[static_cast<std::size_t>(object.shape)])) : q.name(object);
-  counted.many = q.chinese ? counted.one : plural(counted.one);
-  counted.number = static_cast<int>(std::ranges::count_if(q.scene.objects, [&](const auto& other) {
-    return other.concept_index == object.concept_index && other.shape == object.shape;
-  }));
-  return counted;
+  return q.is_there(q.a(name));
 }
 
 Text ask_count(const Asked& q, bool truth) {
@@ -113,10 +49,6 @@ Text ask_count(const Asked& q, bool truth) {
   if (q.random.coin()) return q.say("Do you see {1} {0} in the picture?", "能看到{1}个{0}吗？", name, word);
   return q.say(number == 1 ? "Is there {1} {0} in the picture?" : "Are there {1} {0} in the picture?",
                "图里有{1}个{0}吗？", name, word);
-}
-
-bool unique(const Scene& scene, const SceneObject& object) {
-  return std::ranges::count_if(scene.objects, [&](const auto& o) { return o.same_thing(object); }) == 1;
 }
 
 Text ask_position(const Asked& q, bool truth) {
@@ -140,14 +72,6 @@ Text ask_position(const Asked& q, bool truth) {
                                             {{"below", "下面"}, {"above", "上面"}}};
   return q.say("Is the {} {} the {}?", "{0}在{2}的{1}吗？", q.name(*a), q.of(relations[vertical][before == truth]),
                q.name(*b));
-}
-
-// Shapes that stand alone in their kind: "the circle" is then clear.
-std::vector<SceneObject> single_shapes(const Scene& scene) {
-  std::vector<SceneObject> found;
-  for (const SceneObject& object : scene.objects)
-    if (object.is_shape() && shapes_of(scene, object.shape) == 1) found.push_back(object);
-  return found;
 }
 
 Text ask_color(const Asked& q, bool truth) {
@@ -194,8 +118,7 @@ Text ask_scene(const Asked& q, bool truth) {
   while (!truth && has(category)) {
     category = concepts()[static_cast<std::size_t>(random_concept(q.scene, q.random))].category;
   }
-  return q.say("Is there {} in the picture?", "图里有{}吗？",
-               q.of(category_phrases[static_cast<std::size_t>(category)]));
+  return q.is_there(q.of(category_phrases[static_cast<std::size_t>(category)]));
 }
 
 Text ask_commonsense(const Asked& q, bool truth) {
@@ -273,11 +196,9 @@ std::optional<Question> yes_no_question(const Scene& scene, Task task, Language 
                                         std::optional<bool> answer) {
   const Asked asked{scene, language == Language::chinese, random};
   const bool truth = answer ? *answer : random.coin();
-  Text text = askers[static_cast<int>(task)](asked, truth);
+  const Text text = askers[static_cast<int>(task)](asked, truth);
   if (!text) return {};
-  *text += asked.chinese ? yes_no_zh : yes_no_en;
-  return Question{std::move(*text), std::string(asked.chinese ? (truth ? "是" : "否") : (truth ? "yes" : "no")), task,
-                  truth ? Polarity::positive : Polarity::negative};
+  return asked.closed(*text, task, truth);
 }
 
 std::optional<Question> open_question(const Scene& scene, Task task, Language language, Random& random) {

@@ -9,7 +9,13 @@
 namespace skymm {
 namespace {
 
-constexpr const char* l2_order[] = {"CP", "FP-S", "FP-C", "LR", "RR", "AR"};
+// As papers and as tables have them.
+constexpr const char* l2_order[] = {"CP",   "coarse_perception",
+                                    "FP-S", "finegrained_perception (instance-level)",
+                                    "FP-C", "finegrained_perception (cross-instance)",
+                                    "LR",   "logic_reasoning",
+                                    "RR",   "relation_reasoning",
+                                    "AR",   "attribute_reasoning"};
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 

@@ -41,6 +41,13 @@ std::string all_task_names() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+// A task in parts, as picturebook-mme has position in grades: "position_between". No sum of MME's holds one.
+bool is_part(std::string_view name) {
+  return std::ranges::any_of(mme_tasks, [&](const TaskName& task) {
+    return name.size() > task.name.size() + 1 && name.starts_with(task.name) && name[task.name.size()] == '_';
+  });
+}
+
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out) {
@@ -156,12 +163,18 @@ std::vector<MmeTask> read_mme(const std::string& dir) {
   for (const TaskName& task : mme_tasks) {
     if (fs::is_directory(fs::path(dir) / task.name)) tasks.push_back(read_task(fs::path(dir) / task.name));
   }
+  std::vector<fs::path> parts;
   for (const auto& entry : fs::directory_iterator(dir)) {
     const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && std::ranges::find(mme_tasks, name, &TaskName::name) == mme_tasks.end()) {
+    if (!entry.is_directory() || std::ranges::find(mme_tasks, name, &TaskName::name) != mme_tasks.end()) continue;
+    if (is_part(name)) {
+      parts.push_back(entry.path());
+    } else {
       log::warn("{}/{} is no task of MME and is passed over", dir, name);
     }
   }
+  std::ranges::sort(parts);
+  for (const fs::path& part : parts) tasks.push_back(read_task(part));
   check(!tasks.empty(), "{} holds no task of MME; it should hold some of the folders {}", dir, all_task_names());
   return tasks;
 }
@@ -256,6 +269,11 @@ std::vector<MmeScore> score_mme_folder(const std::string& dir) {
     const std::string path = fmt::format("{}/{}.txt", dir, task.name);
     if (fs::exists(path)) scores.push_back(score_mme(std::string(task.name), read_mme_results(path)));
   }
+  std::vector<fs::path> parts;
+  for (const auto& entry : fs::directory_iterator(dir))
+    if (entry.path().extension() == ".txt" && is_part(entry.path().stem().string())) parts.push_back(entry.path());
+  std::ranges::sort(parts);
+  for (const fs::path& part : parts) scores.push_back(score_mme(part.stem().string(), read_mme_results(part.string())));
   check(!scores.empty(), "{} holds no result file; it should hold some of {}, each with .txt", dir, all_task_names());
   return scores;
 }

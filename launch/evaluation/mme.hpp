@@ -9,6 +9,7 @@
 //   <task>/a.png, a.txt                                        picture and questions together
 //   <task>/images/a.jpg, <task>/questions_answers_YN/a.txt
 //
+// A task may come in parts, tasks named after it (position_between): they are asked and scored, and in no sum.
 // a.txt has two lines, question TAB answer. Results are one file a task, <task>.txt, two lines a picture:
 // picture TAB question TAB answer TAB response.
 #pragma once
@@ -46,8 +47,9 @@ struct MmeTask {
   std::vector<MmeQuestion> questions;  // two and two belong to a picture
 };
 
-// The tasks of an MME folder, in the order of MME's table; folders of other names are passed over with a warning.
-// Throws Error where there is none, a picture is missing, or a file does not hold two questions with answers.
+// The tasks of an MME folder, in the order of MME's table, then parts of tasks by name; folders of other names are
+// passed over with a warning. Throws Error where there is none, a picture is missing, or a file does not hold two
+// questions with answers.
 std::vector<MmeTask> read_mme(const std::string& dir);
 
 struct MmeResult {

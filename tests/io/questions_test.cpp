@@ -1,155 +1,20 @@
-// Answers are checked by an evaluator of its own: it knows a scene only by its annotations, a question only by its
-// text.
 #include "io/picturebook/questions.hpp"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
-#include <regex>
 #include <set>
 
+#include "io/picturebook/choices.hpp"
 #include "io/picturebook/picturebook.hpp"
+#include "io/picturebook/position.hpp"
+#include "support/scene_truth.hpp"
 
 namespace skymm {
 namespace {
 
-using nlohmann::json;
-
-struct Seen {
-  std::string concept_en, concept_zh, color;  // color: English, shapes only
-  double x, y;                                // centre
-};
-
-const Concept* concept_named(const std::string& name) {
-  for (const Concept& c : concepts())
-    if (c.name_en == name || c.name_zh == name) return &c;
-  return nullptr;
-}
-
-class Evaluator {
- public:
-  explicit Evaluator(const std::string& annotations) {
-    const json truth = json::parse(annotations);
-    for (const json& o : truth["objects"])
-      seen_.push_back({o["name_en"], o["name_zh"], o.value("color", ""),
-                       o["x"].get<double>() + o["w"].get<double>() / 2,
-                       o["y"].get<double>() + o["h"].get<double>() / 2});
-    if (!truth["text"].is_null()) text_ = truth["text"]["text"];
-  }
-
-  bool holds(const std::string& question) const {
-    std::smatch m;
-    const auto is = [&](const char* pattern) { return std::regex_match(question, m, std::regex(pattern)); };
-    const std::string en = " Please answer yes or no\\.", zh = "请回答是或否。";
-    const auto either = [&](const std::string& english, const std::string& chinese) {
-      return is((english + en).c_str()) || is((chinese + zh).c_str());
-    };
-    if (either("(?:Do you see|Are there|Is there) (one|two|three|four) (.*?)(?: in the picture)\\?",
-               "(?:图里有|能看到)(一|两|三|四)个(.*)吗？"))
-      return count(m[2]) == number(m[1]);
-    if (either("(?:Does the picture say|Is the text in the picture) \"(.*)\"\\?",
-               "(?:图中的文字是|图中写着)“(.*)”吗？"))
-      return text_ == m[1];
-    if (either("(?:Is the answer to|Does) the sum in the picture(?: make)? (\\d+)\\?",
-               "图中算式(?:的答案是|等于)(\\d+)吗？"))
-      return sum() == std::stoi(m[1]);
-    if (either("Does the (?:Chinese|English) word in the picture mean \"(.*)\"\\?",
-               "图中(?:汉字的英文|英文的意思)是“(.*)”吗？") ||
-        either("Is \"(.*)\" the (?:English|Chinese) for the word in the picture\\?",
-               "“(.*)”是图中(?:汉字的英文|英文的意思)吗？"))
-      return translates(m[1]);
-    if (either("Is the (.*) (left of|right of|above|below) the (.*)\\?", "(.*)在(.*)的(左边|右边|上面|下面)吗？")) {
-      const bool chinese = question.ends_with(zh);
-      return related(find(m[1]), find(chinese ? m[2] : m[3]), chinese ? m[3] : m[2]);
-    }
-    if (either("Is there something (.*) in the picture\\?", "图里有(.*)东西吗？")) return property(m[1]);
-    if (either("Is there (.*) in the picture\\?", "图里有(.*)吗？")) return there_is(m[1]);
-    if (either("Is the (circle|square|triangle) (.*)\\?", "(圆形|方形|三角形)是(.*)的吗？"))
-      return find(english_color(m[2]) + " " + m[1].str()) != nullptr;
-    ADD_FAILURE() << "a question of no known form: " << question;
-    return false;
-  }
-
- private:
-  static int number(const std::string& word) {
-    static const std::map<std::string, int> words = {{"one", 1}, {"two", 2}, {"three", 3}, {"four", 4},
-                                                     {"一", 1},  {"两", 2},  {"三", 3},    {"四", 4}};
-    return words.at(word);
-  }
-  static std::string english_color(const std::string& name) {
-    for (const Colour& c : colours)
-      if (name == c.zh || name == c.en) return std::string(c.en);
-    return "";
-  }
-  // Colour and shape apart: "red circle", "红色圆形", "red 圆形", or a plain name.
-  static std::pair<std::string, std::string> parted(const std::string& name) {
-    for (const Colour& c : colours)
-      for (const std::string_view colour : {c.en, c.zh})
-        if (name.starts_with(colour) && name.size() > colour.size()) {
-          std::string rest = name.substr(colour.size());
-          if (rest[0] == ' ') rest.erase(0, 1);
-          return {std::string(c.en), rest};
-        }
-    return {"", name};
-  }
-  bool matches(const Seen& s, const std::string& name) const {
-    const auto [color, rest] = parted(name);
-    return (color.empty() || color == s.color) && (rest == s.concept_en || rest == s.concept_zh);
-  }
-  const Seen* find(const std::string& name) const {
-    for (const Seen& s : seen_)
-      if (matches(s, name)) return &s;
-    return nullptr;
-  }
-  int count(const std::string& name) const {
-    int n = 0;
-    for (const Seen& s : seen_) n += matches(s, name) || plural(s.concept_en) == name;
-    return n;
-  }
-  bool there_is(std::string name) const {
-    for (std::size_t c = 0; c < category_phrases.size(); ++c)
-      if (name == category_phrases[c].en || name == category_phrases[c].zh)
-        return any_concept([&](const Concept& it) { return static_cast<std::size_t>(it.category) == c; });
-    name = std::regex_replace(name, std::regex("^an? "), "");
-    return find(name) != nullptr;
-  }
-  bool property(const std::string& phrase) const {
-    for (std::size_t p = 0; p < property_phrases.size(); ++p)
-      if (phrase == property_phrases[p].en || phrase == property_phrases[p].zh)
-        return any_concept([&](const Concept& it) { return (it.properties >> p & 1) != 0; });
-    ADD_FAILURE() << "no property: " << phrase;
-    return false;
-  }
-  template <class Test>
-  bool any_concept(Test&& test) const {
-    for (const Seen& s : seen_)
-      if (const Concept* c = concept_named(s.concept_en); c && test(*c)) return true;
-    return false;
-  }
-  bool related(const Seen* a, const Seen* b, const std::string& relation) const {
-    if (!a || !b) {
-      ADD_FAILURE() << "a relation of things that are not there";
-      return false;
-    }
-    if (relation == "left of" || relation == "左边") return a->x < b->x;
-    if (relation == "right of" || relation == "右边") return a->x > b->x;
-    if (relation == "above" || relation == "上面") return a->y < b->y;
-    return a->y > b->y;
-  }
-  int sum() const {
-    const int a = text_[0] - '0', b = text_[2] - '0';
-    return text_[1] == '+' ? a + b : a - b;
-  }
-  bool translates(const std::string& word) const {
-    for (const Named& pair : word_pairs())
-      if ((pair.en == text_ && pair.zh == word) || (pair.zh == text_ && pair.en == word)) return true;
-    return false;
-  }
-
-  std::vector<Seen> seen_;
-  std::string text_;
-};
+using testing::SceneTruth;
 
 class EveryTask : public ::testing::TestWithParam<std::tuple<int, Language>> {
  protected:
@@ -169,7 +34,7 @@ TEST_P(EveryTask, AnswersAreTrueAndEven) {
     const Scene scene = random_scene_for(task(), random, options);
     const auto question = yes_no_question(scene, task(), language(), random);
     if (!question) continue;  // rare: a commonsense question whose "no" does not exist
-    const bool truth = Evaluator(annotate(scene)).holds(question->text);
+    const bool truth = SceneTruth(annotate(scene)).holds(question->text);
     EXPECT_EQ(question->answer == yes, truth) << question->text << "\n" << annotate(scene);
     EXPECT_EQ(question->polarity, truth ? Polarity::positive : Polarity::negative);
     EXPECT_EQ(question->task, task());
@@ -198,7 +63,7 @@ TEST(Questions, GivenAnswersAreKept) {
       const auto question = yes_no_question(scene, Task::existence, Language::english, random, answer);
       ASSERT_TRUE(question);
       EXPECT_EQ(question->answer, answer ? "yes" : "no");
-      EXPECT_EQ(Evaluator(annotate(scene)).holds(question->text), answer);
+      EXPECT_EQ(SceneTruth(annotate(scene)).holds(question->text), answer);
     }
   }
 }
@@ -215,6 +80,94 @@ TEST(Questions, CountsAskedForAreEven) {
   }
   for (int n = 1; n <= 4; ++n) EXPECT_NEAR(numbers[static_cast<std::size_t>(n)], 500, 90) << n;
 }
+
+class EveryGrade : public ::testing::TestWithParam<std::tuple<int, Language>> {};
+
+TEST_P(EveryGrade, AnswersAreTrueEvenAndNotToldByTheQuestion) {
+  const auto grade = static_cast<PositionGrade>(std::get<0>(GetParam()));
+  const Language language = std::get<1>(GetParam());
+  const std::string yes = language == Language::chinese ? "是" : "yes";
+  constexpr int asked = 2000;
+  int positive = 0;
+  std::map<char, std::pair<int, int>> by_word;  // yes and no, by what is asked: left or right, up or down
+  for (int i = 0; i < asked; ++i) {
+    Random random(9, static_cast<std::uint64_t>(grade), static_cast<std::uint64_t>(i));
+    const Scene scene = random_scene_for(grade, random);
+    const auto question = yes_no_question(scene, grade, language, random);
+    ASSERT_TRUE(question);
+    const bool truth = SceneTruth(annotate(scene)).holds(question->text);
+    EXPECT_EQ(question->answer == yes, truth) << question->text << "\n" << annotate(scene);
+    EXPECT_EQ(question->polarity, truth ? Polarity::positive : Polarity::negative);
+    EXPECT_EQ(question->task, Task::position);
+    positive += truth;
+    for (const auto& [word, mark] : {std::pair{" left", 'l'},
+                                     {" right", 'r'},
+                                     {" above", 'a'},
+                                     {" below", 'b'},
+                                     {"左", 'l'},
+                                     {"右", 'r'},
+                                     {"上", 'a'},
+                                     {"下", 'b'}})
+      if (question->text.find(word) != std::string::npos) ++(truth ? by_word[mark].first : by_word[mark].second);
+  }
+  EXPECT_NEAR(positive, asked / 2, 95);  // more than four standard deviations
+  EXPECT_EQ(by_word.empty(), grade == PositionGrade::between);
+  for (const auto& [mark, counts] : by_word) EXPECT_NEAR(counts.first, counts.second, 180) << mark;
+}
+
+INSTANTIATE_TEST_SUITE_P(Questions, EveryGrade,
+                         ::testing::Combine(::testing::Range(0, position_grade_count),
+                                            ::testing::Values(Language::english, Language::chinese)));
+
+TEST(Position, WhatOneCouldNotSeeIsNotAsked) {
+  Scene scene;
+  scene.objects = {{.concept_index = 0, .box = {2, 2, 30, 30}},
+                   {.concept_index = 1, .box = {40, 40, 30, 30}},
+                   {.concept_index = 2, .box = {78, 76, 30, 30}}};
+  ASSERT_EQ(rows_of_three(scene).size(), 1U);
+  EXPECT_EQ(rows_of_three(scene)[0].middle, &scene.objects[1]);
+  EXPECT_EQ(things_in_quarters(scene).size(), 2U);  // the middle one reaches into all four
+  EXPECT_EQ(quarter_of(scene.objects[2].box), 3);
+  scene.objects[1].box = {76, 2, 30, 30};  // a corner
+  EXPECT_TRUE(rows_of_three(scene).empty());
+  EXPECT_EQ(pairs_apart(scene, false).size(), 4U);  // the second and third stand in one column
+  scene.objects[1].concept_index = 0;               // which of the two?
+  EXPECT_TRUE(pairs_apart(scene, false).empty());
+  EXPECT_EQ(things_in_quarters(scene).size(), 1U);
+}
+
+class EveryChoice : public ::testing::TestWithParam<int> {};
+
+TEST_P(EveryChoice, HasOneRightOptionAtAnEvenPlaceInBothLanguages) {
+  const int task = GetParam();
+  constexpr int asked = 600;
+  std::map<std::size_t, std::vector<int>> places;  // by the number of options
+  for (int i = 0; i < asked; ++i) {
+    Random random(10, static_cast<std::uint64_t>(task), static_cast<std::uint64_t>(i));
+    const Scene scene = random_scene_for_choice(task, random);
+    const SceneTruth truth(annotate(scene));
+    Random same = random;
+    const auto english = choice_question(scene, task, Language::english, random),
+               chinese = choice_question(scene, task, Language::chinese, same);
+    ASSERT_TRUE(english && chinese);
+    for (const auto& question : {*english, *chinese}) {
+      const std::string& right = question.options.at(static_cast<std::size_t>(question.right));
+      EXPECT_EQ(truth.right(question.text, question.options), std::vector<std::string>{right}) << question.text << "\n"
+                                                                                               << annotate(scene);
+      EXPECT_EQ(std::set(question.options.begin(), question.options.end()).size(), question.options.size());
+    }
+    EXPECT_EQ(english->right, chinese->right);
+    EXPECT_EQ(english->options.size(), chinese->options.size());
+    std::vector<int>& counts = places[english->options.size()];
+    counts.resize(english->options.size());
+    ++counts.at(static_cast<std::size_t>(english->right));
+  }
+  ASSERT_EQ(places.size(), 1U);
+  for (const int count : places.begin()->second)
+    EXPECT_NEAR(count, asked / static_cast<int>(places.begin()->first), 52);  // over four standard deviations
+}
+
+INSTANTIATE_TEST_SUITE_P(Questions, EveryChoice, ::testing::Range(0, static_cast<int>(choice_tasks().size())));
 
 TEST(Scene, ObjectsAreWithinTheCanvasApartAndInReadingOrder) {
   for (int i = 0; i < 2000; ++i) {

@@ -76,6 +76,9 @@ TEST_F(CommandLine, HelpAndVersionSucceed) {
                                                     {"data", "--help"},
                                                     {"data", "build", "--help"},
                                                     {"data", "build", "picturebook", "--help"},
+                                                    {"data", "build", "picturebook-mme", "--help"},
+                                                    {"data", "build", "picturebook-mmbench", "--help"},
+                                                    {"data", "build", "picturebook-pope", "--help"},
                                                     {"data", "inspect", "--help"},
                                                     {"data", "verify", "--help"},
                                                     {"train", "--help"},
@@ -107,6 +110,8 @@ TEST_F(CommandLine, WrongUseEndsWithTwo) {
   refuses({"data", "build", "picturebook", "--scal", "2"}, "did you mean '--scale'");
   refuses({"data", "build", "picturebook", "--scale", "many"}, "--scale: 'many' is not a number");
   refuses({"data", "build", "picturebook", "--scale", "0"}, "more than 0");
+  refuses({"data", "build", "picturebook-pope", "--pictures", "0"}, "--pictures: 0 is out of range: at least 1");
+  refuses({"data", "build", "picturebook-mme", "--pictures", "80001"}, "at most 80000");
   refuses({"data", "inspect"}, "which data set");
   refuses({"data", "verify", "a", "b"}, "'b' is not expected");
   refuses({"data", "inspect", "a", "--sample"}, "--sample");

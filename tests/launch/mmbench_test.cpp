@@ -75,6 +75,17 @@ TEST(MmbenchScore, ARightQuestionIsRightInEveryRotation) {
               HasSubstr("question 5 are in the categories LR and CP"));
 }
 
+TEST(MmbenchScore, AbilitiesComeInOneOrderUnderEitherName) {
+  const MmbenchScores scores =
+      score_mmbench({question(1, "attribute_reasoning"), question(2, "finegrained_perception (cross-instance)"),
+                     question(3, "finegrained_perception (instance-level)"), question(4, "coarse_perception")},
+                    {"A", "A", "A", "A"});
+  std::string order;
+  for (const MmbenchScore& score : scores.l2)
+    order += score.name.substr(0, 1) + score.name.substr(score.name.size() - 3);
+  EXPECT_EQ(order, "cionfel)fce)aing");
+}
+
 const std::string header = "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tl2-category\n";
 
 TEST(MmbenchTable, MakesRotationsWhereThereAreNone) {

@@ -159,6 +159,29 @@ TEST_F(MmeFolder, ReadsBothLayouts) {
   EXPECT_EQ(tasks[1].questions[0].truth, "是");
 }
 
+TEST_F(MmeFolder, PartsOfATaskAreAskedAndScoredButInNoSum) {
+  for (const char* task : {"position", "position_between", "position_above_below", "positions", "position_"}) {
+    std::filesystem::create_directories(folder_.file(task));
+    put(folder_.file(std::string(task) + "/a.png"), "-");
+    put(folder_.file(std::string(task) + "/a.txt"), "One?\tYes\nTwo?\tNo\n");
+  }
+  const std::vector<MmeTask> tasks = read_mme(folder_.path());
+  ASSERT_EQ(tasks.size(), 3U);
+  EXPECT_EQ(tasks[0].name, "position");
+  EXPECT_EQ(tasks[1].name, "position_above_below");
+  EXPECT_EQ(tasks[2].name, "position_between");
+  const TemporaryFolder results;
+  for (const MmeTask& task : tasks)
+    write_mme_results(results.file(task.name + ".txt"),
+                      {{"a.png", "One?", "Yes", "yes"}, {"a.png", "Two?", "No", "no"}});
+  const std::vector<MmeScore> scores = score_mme_folder(results.path());
+  ASSERT_EQ(scores.size(), 3U);
+  EXPECT_EQ(scores[2].task, "position_between");
+  EXPECT_DOUBLE_EQ(scores[2].score(), 200);
+  EXPECT_EQ(sum_mme(scores, MmeGroup::perception).tasks, 1);
+  EXPECT_DOUBLE_EQ(sum_mme(scores, MmeGroup::perception).score, 200);
+}
+
 TEST_F(MmeFolder, SaysWhatIsWrong) {
   EXPECT_THAT(error(), HasSubstr("holds no task of MME; it should hold some of the folders existence, count"));
   EXPECT_THAT(error_of([&] { read_mme(folder_.file("nowhere")); }), HasSubstr("nowhere is no folder"));
