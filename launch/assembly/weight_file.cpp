@@ -64,6 +64,7 @@ void read_resampler_settings(WeightFile& file, const std::string& path) {
   take("resampler", "model.resampler");
   take("queries", "model.queries");
   take("depth", "model.resampler_depth");
+  take("positions", "model.resampler_positions");
 }
 
 WeightFile open_file(const std::string& path) {
@@ -186,6 +187,7 @@ std::map<std::string, std::string> trained_settings(const ModelConfig& model) {
   const ResamplerKind kind = parse_resampler(model.resampler);  // the others have no queries, or no layers
   const bool layered = kind == ResamplerKind::perceiver || kind == ResamplerKind::qformer;
   if (layered || kind == ResamplerKind::qwen) settings["model.queries"] = fmt::format("{}", model.queries);
+  if (kind == ResamplerKind::qwen) settings["model.resampler_positions"] = model.resampler_positions ? "true" : "false";
   if (layered) settings["model.resampler_depth"] = fmt::format("{}", model.resampler_depth);
   return settings;
 }
