@@ -1,5 +1,6 @@
 #include "launch/training/run_log.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -7,11 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/log.hpp"
 #include "io/file.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 class RunLogTest : public ::testing::Test {
  protected:
@@ -66,6 +71,34 @@ TEST_F(RunLogTest, BadSamplesAreThoseOfTheWholeRun) {
   log.step({.step = 3, .bad_samples = 1});  // that this process has seen
   EXPECT_EQ(lines().back()["bad_samples"], 4);
   EXPECT_EQ(nlohmann::json::parse(log.totals())["bad_samples"], 4);
+}
+
+class Empty final : public SampleSource {
+ public:
+  explicit Empty(std::int64_t size) : size_(size) {}
+  std::int64_t size() const override { return size_; }
+  Sample read(std::int64_t) const override { return {}; }
+
+ private:
+  std::int64_t size_;
+};
+
+TEST_F(RunLogTest, TellsTheEpochsOfEachDataSet) {
+  config_.data.train = {{"large", 1, 1}, {"small", 1, 2}};
+  config_.train.steps = 20;
+  config_.train.global_batch = 1024;
+  const Mixture mixture({std::make_shared<Empty>(40'920), std::make_shared<Empty>(20)},
+                        {.source_weights = {40'920, 40}});  // 4 places of 4096 are the small one's
+  RunLog log(config_, true);
+  const LogLevel before = log_level();
+  set_log_level(LogLevel::info);
+  ::testing::internal::CaptureStderr();
+  log.epochs_ahead(mixture, 20'480);
+  log.mixture(20, mixture, 20'480);
+  set_log_level(before);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("epochs that 20 steps of 1024 samples make: large 0.50 of 1, small 1.00 of 2"),
+                    HasSubstr("small 0.098% (1.00 epochs)")));
 }
 
 }  // namespace
