@@ -26,7 +26,7 @@ struct Sample {
   std::vector<Part> parts;
   Language language = Language::none;
   std::string source;       // where it came from: "emoji", "stamps", "canvas", ...
-  std::string annotations;  // JSON, the exact truth of a composed canvas; empty where there is none
+  std::string annotations;  // JSON, what is known of the picture (docs/formats.md); empty where there is none
 };
 
 // A numbered collection of samples: a data set, several joined, or a test's. Thread-safe.

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <queue>
 #include <utility>
 
 #include "core/error.hpp"
+#include "core/log.hpp"
 #include "core/random.hpp"
 
 namespace skymm {
@@ -15,6 +18,11 @@ namespace {
 // What a Philox counter is for is its last word, so that no two uses share numbers.
 constexpr std::uint32_t rounds = 6;
 constexpr std::uint32_t for_permutation = 0x5045524D, for_negatives = 0x4E454741;
+
+// Slots of a block of a mixture: this many, doubled until each stream has some of them by its share alone, for one slot
+// of a stream that asks for a hundredth of it would be a hundred times too much. A slot takes 8 bytes.
+constexpr std::int64_t least_block = 4096, largest_block = std::int64_t{1} << 22;
+constexpr double least_slots = 4;
 
 std::uint64_t low_bits(int n) { return (std::uint64_t{1} << n) - 1; }
 
@@ -65,9 +73,9 @@ Mixture::Mixture(std::vector<std::shared_ptr<const SampleSource>> sources, const
   check(options.source_weights.empty() || options.source_weights.size() == sources_.size(),
         "{} source weights were given for {} data sets", options.source_weights.size(), sources_.size());
   add_streams(options);
-  for (const Stream& stream : streams_) size_ += stream.size;
-  check(size_ > 0, "no sample can be drawn: every weight is zero, or belongs to an empty data set or language");
+  check(!streams_.empty(), "no sample can be drawn: every weight is zero, or belongs to an empty data set or language");
   deal_slots();
+  for (const Stream& stream : streams_) size_ += stream.size;
 }
 
 void Mixture::add_streams(const MixtureOptions& options) {
@@ -106,15 +114,43 @@ void Mixture::add_streams(const MixtureOptions& options) {
   }
 }
 
+// What is too small a part for the largest block: a language that a source has hardly a sample of is left out; a source
+// is an error.
+void Mixture::drop_least_streams(double total) {
+  const auto fits = [&](double share) { return share / total * static_cast<double>(largest_block) >= least_slots; };
+  for (std::size_t s = 0; s < sources_.size(); ++s) {
+    double share = 0;
+    for (const Stream& stream : streams_) share += stream.source == static_cast<int>(s) ? stream.share : 0;
+    check(share == 0 || fits(share),
+          "data set {} of {}, of {} samples, would get {:.2g} of the places of training, less than the {:.2g} that can "
+          "be "
+          "dealt; give it more weight, or leave it out",
+          s + 1, sources_.size(), sources_[s]->size(), share / total, least_slots / static_cast<double>(largest_block));
+  }
+  std::erase_if(streams_, [&](const Stream& stream) {
+    if (fits(stream.share)) return false;
+    constexpr const char* names[] = {"no language", "English", "Chinese"};
+    log::warn("data set {} of {}: its {} samples of {} are left out: their share of training, {:.2g}, is too small",
+              stream.source + 1, sources_.size(), stream.size, names[static_cast<std::size_t>(*stream.language)],
+              stream.share / total);
+    return true;
+  });
+}
+
 // Largest remainders: the slots of a block add up exactly, and each stream has at least one.
 void Mixture::deal_slots() {
+  const auto sum_shares = [&] {
+    return std::accumulate(streams_.begin(), streams_.end(), 0.0,
+                           [](double sum, const Stream& stream) { return sum + stream.share; });
+  };
+  if (streams_.size() > 1) drop_least_streams(sum_shares());
   if (streams_.size() == 1) {
     streams_[0].slots = block_ = 1;
     return;
   }
-  block_ = std::max<std::int64_t>(4096, static_cast<std::int64_t>(streams_.size()) * 4);
-  const double total = std::accumulate(streams_.begin(), streams_.end(), 0.0,
-                                       [](double sum, const Stream& stream) { return sum + stream.share; });
+  const double total = sum_shares(), least = std::ranges::min_element(streams_, {}, &Stream::share)->share / total;
+  block_ = std::max(least_block, static_cast<std::int64_t>(streams_.size()) * 4);
+  while (block_ < largest_block && least * static_cast<double>(block_) < least_slots) block_ *= 2;
   std::vector<std::pair<double, std::size_t>> remainders;
   std::int64_t dealt = 0;
   for (std::size_t s = 0; s < streams_.size(); ++s) {
@@ -130,16 +166,22 @@ void Mixture::deal_slots() {
         return a.slots < b.slots;
       })->slots;
   }
-  // The same pattern in every block, each stream spread evenly over it.
-  std::vector<std::pair<double, Slot>> order;
-  for (std::size_t s = 0; s < streams_.size(); ++s) {
-    for (std::int64_t k = 0; k < streams_[s].slots; ++k) {
-      order.push_back({(static_cast<double>(k) + 0.5) / static_cast<double>(streams_[s].slots),
-                       {static_cast<std::uint32_t>(s), static_cast<std::uint32_t>(k)}});
-    }
+  // The same pattern in every block, each stream spread evenly over it: its k-th slot of n at (k + 0.5) / n.
+  using Next = std::pair<double, std::uint32_t>;  // where a stream's next slot is, and the stream
+  std::priority_queue<Next, std::vector<Next>, std::greater<>> nexts;
+  std::vector<std::uint32_t> ranks(streams_.size());
+  const auto wait = [&](std::uint32_t s) {
+    const auto slots = static_cast<double>(streams_[s].slots);
+    if (ranks[s] < streams_[s].slots) nexts.emplace((static_cast<double>(ranks[s]) + 0.5) / slots, s);
+  };
+  for (std::uint32_t s = 0; s < streams_.size(); ++s) wait(s);
+  pattern_.reserve(static_cast<std::size_t>(block_));
+  while (!nexts.empty()) {
+    const std::uint32_t s = nexts.top().second;
+    nexts.pop();
+    pattern_.push_back({s, ranks[s]++});
+    wait(s);
   }
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  for (const auto& [where, slot] : order) pattern_.push_back(slot);
 }
 
 Draw Mixture::at(std::int64_t place) const {

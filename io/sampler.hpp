@@ -46,10 +46,12 @@ struct Draw {
 };
 
 // Without weights each pass over all samples draws every one once. With weights each stream (a source's samples of one
-// language) is passed over at its own rate; every 4096 places hold each stream as often as its share asks, to one.
+// language) is passed over at its own rate; every block of 4096 places, or as many more as the least share needs for
+// several, holds each stream as often as its share asks, to one.
 class Mixture {
  public:
-  // Throws Error where nothing can be drawn.
+  // Throws Error where nothing can be drawn, and where a source's share is too small to be dealt: below one in a
+  // million.
   Mixture(std::vector<std::shared_ptr<const SampleSource>> sources, const MixtureOptions& options);
 
   Draw at(std::int64_t place) const;
@@ -73,6 +75,7 @@ class Mixture {
   };
 
   void add_streams(const MixtureOptions& options);
+  void drop_least_streams(double total);
   void deal_slots();
   Draw draw(std::size_t stream, std::int64_t position) const;
 

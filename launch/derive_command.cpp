@@ -54,7 +54,10 @@ int build_negatives_command(const Words& arguments) {
   const auto given = read_arguments(
       "skymm data build negatives", "--data SET --out SET [--vocabulary FILE]",
       "Asks about what is in each picture, and as often about what is not: an absent thing (drawn evenly, by how\n"
-      "often it occurs, and by how often it stands beside what is there), a wrong colour, number or place.",
+      "often it occurs, and by how often it stands beside what is there), a wrong colour, number or place. What is "
+      "there\n"
+      "is known of annotations and tags, and of all answers about the picture: a colour or number where the phrase is\n"
+      "plain (\"a red ball\", \"two dogs\", also in Chinese), a place of annotations alone.",
       flags, arguments);
   if (!given) return 0;
   NegativesOptions options;

@@ -11,6 +11,7 @@
 #include "launch/command.hpp"
 #include "launch/config/options.hpp"
 #include "parallel/communicator.hpp"
+#include "parallel/job.hpp"
 #include "parallel/watchdog.hpp"
 
 namespace skymm {
@@ -30,7 +31,7 @@ const std::vector<Flag>& flags() {
       {"duplicates", "keep|drop", "samples whose pictures all came before: kept and counted, or dropped; default keep"},
       {"source", "NAME", "that samples carry; default: the format's"},
       {"shard-mb", "N", "a file of the set is closed when it holds so many MiB; default 1024"},
-      {"threads", "N", "of each rank, that read and check pictures; default: all cores of the machine, over its ranks"},
+      {"threads", "N", "of each rank, that read and check pictures; default: all cores of the host, over its ranks"},
       {"image-column", "NAME", "field of the picture's name; default image, image_path, file, filename or path"},
       {"caption-column", "NAME", "default caption, text or title"},
       {"question-column", "NAME", "default question"},
@@ -45,7 +46,7 @@ std::string help() {
       "skymm data import FORMAT INPUT... --out DIR\n\n"
       "Brings a data set into shards and a manifest, DIR/dataset.json. An entry that cannot be used is listed in\n"
       "DIR/rejects.jsonl with its place and reason. Killed, it goes on where it was when run again. Under mpirun each\n"
-      "rank takes its share of the inputs.\n\n"
+      "rank takes its share of the inputs, or of each input's entries where ranks are more than inputs.\n\n"
       "  skymm data import llava llava_v1_5_mix665k.json --images data --out data/llava\n"
       "  mpirun -n 4 skymm data import webdataset cc3m/*.tar --out data/cc3m\n\nFormats\n";
   for (const ImportFormat& format : import_formats()) text += help_entry(format.name, format.help, 26);
@@ -64,7 +65,7 @@ bool parse_choice(std::string_view value, std::string_view yes, std::string_view
   return value == yes;
 }
 
-ImportOptions read_options(const Arguments& given, const Communicator& ranks) {
+ImportOptions read_options(const Arguments& given) {
   const auto text = [](const std::string& value) { return value; };
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   ImportOptions options;
@@ -83,7 +84,7 @@ ImportOptions read_options(const Arguments& given, const Communicator& ranks) {
   options.source = given.get("source", text, std::string());
   options.shard_bytes = given.get("shard-mb", parse_positive, std::int64_t{1024}) << 20;
   options.threads =
-      static_cast<int>(given.get("threads", parse_positive, std::int64_t{std::max(1, cores / ranks.size())}));
+      static_cast<int>(given.get("threads", parse_positive, std::int64_t{import_threads(cores, read_job())}));
   return options;
 }
 
@@ -113,6 +114,8 @@ void print_result(const ImportResult& result) {
 
 }  // namespace
 
+int import_threads(int cores, const Job& job) { return std::max(1, cores / std::max(1, job.local_ranks)); }
+
 int import_command(const Words& arguments) {
   const Arguments given = parse_arguments("skymm data import", flags(), arguments, arguments.size());
   if (given.help) {
@@ -128,7 +131,7 @@ int import_command(const Words& arguments) {
                guess.empty() ? "" : fmt::format(", did you mean '{}'", guess), fmt::join(names, ", "));
   }
   const std::unique_ptr<Communicator> ranks = world();
-  ImportOptions options = read_options(given, *ranks);
+  ImportOptions options = read_options(given);
   auto last = std::chrono::steady_clock::now();
   options.on_progress = [&](const ImportProgress& progress) {
     const auto now = std::chrono::steady_clock::now();

@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "core/error.hpp"
 #include "io/byte_stream.hpp"
@@ -66,20 +71,26 @@ class ClaimMaker {
     for (const KnownObject* object : single_) {
       if (!object->colour.empty()) coloured.push_back(object);
     }
-    if (!facts_.complete || coloured.empty()) return std::nullopt;
+    if (coloured.empty()) return std::nullopt;
     const KnownObject& object = *pick(coloured, random_);
     std::vector<std::string> others;
     for (const auto& [english, chinese] : colour_words) {
-      if (english != object.colour) others.emplace_back(english);
+      if (english != object.colour && !facts_.colours.contains(english)) others.emplace_back(english);
     }
+    if (others.empty()) return std::nullopt;
     const Claim claim{
         .kind = QuestionKind::attribute, .thing = object.thing, .colour = object.colour, .true_colour = object.colour};
     return opposed(claim, [&](Claim& no) { no.colour = pick(others, random_); });
   }
 
   std::optional<ClaimPair> count() {
-    if (!facts_.complete) return std::nullopt;
-    const int thing = pick(facts_.objects, random_).thing, number = facts_.count(thing);
+    std::vector<std::pair<int, int>> numbers;  // of things
+    for (const KnownObject& object : facts_.objects) {
+      const int number = facts_.complete ? facts_.count(object.thing) : object.number;
+      if (number > 0) numbers.emplace_back(object.thing, number);
+    }
+    if (numbers.empty()) return std::nullopt;
+    const auto [thing, number] = pick(numbers, random_);
     const Claim claim{.kind = QuestionKind::count, .thing = thing, .number = number, .true_number = number};
     return opposed(claim, [&](Claim& no) { no.number += number > 1 && random_.below(2) ? -1 : 1; });
   }
@@ -120,10 +131,42 @@ class ClaimMaker {
   std::vector<const KnownObject*> single_;
 };
 
+// The samples of each picture of a set, in their order.
+class SamplesOfPictures {
+ public:
+  explicit SamplesOfPictures(const Dataset& set) : begins_(static_cast<std::size_t>(set.image_count()) + 1) {
+    each_use(set, [&](std::size_t picture, std::int64_t) { ++begins_[picture + 1]; });
+    check(begins_.size() + static_cast<std::size_t>(set.size()) < std::numeric_limits<std::uint32_t>::max(),
+          "{}: {} samples of {} pictures are more than negatives can be made of at once; split the set", set.path(),
+          set.size(), set.image_count());
+    std::partial_sum(begins_.begin(), begins_.end(), begins_.begin());
+    samples_.resize(begins_.back());
+    std::vector<std::uint32_t> next(begins_.begin(), begins_.end() - 1);
+    each_use(set, [&](std::size_t picture, std::int64_t sample) {
+      samples_[next[picture]++] = static_cast<std::uint32_t>(sample);
+    });
+  }
+
+  std::span<const std::uint32_t> of(std::int64_t picture) const {
+    const auto p = static_cast<std::size_t>(picture);
+    return std::span(samples_).subspan(begins_[p], begins_[p + 1] - begins_[p]);
+  }
+
+ private:
+  template <class Visit>
+  static void each_use(const Dataset& set, const Visit& visit) {
+    for (std::int64_t i = 0; i < set.size(); ++i) {
+      for (const std::int64_t picture : set.image_numbers(i)) visit(static_cast<std::size_t>(picture), i);
+    }
+  }
+
+  std::vector<std::uint32_t> begins_, samples_;
+};
+
 class Builder {
  public:
   explicit Builder(const NegativesOptions& options)
-      : options_(options), input_(options.input), vocabulary_(options.vocabulary) {}
+      : options_(options), input_(options.input), samples_(input_), vocabulary_(options.vocabulary) {}
 
   NegativesResult build() {
     visit([&](std::int64_t, const Sample&, const SceneFacts& facts) { occurrence_.add(facts); });
@@ -146,7 +189,7 @@ class Builder {
   }
 
  private:
-  // Each picture once, with its first sample.
+  // Each picture once, with the first sample that is about it alone, and what all of its samples tell.
   template <class Visit>
   void visit(const Visit& each) {
     std::vector<bool> seen(static_cast<std::size_t>(input_.image_count()));
@@ -154,8 +197,9 @@ class Builder {
       const std::vector<std::int64_t> numbers = input_.image_numbers(i);
       if (numbers.size() != 1 || seen[static_cast<std::size_t>(numbers[0])]) continue;
       seen[static_cast<std::size_t>(numbers[0])] = true;
-      const Sample sample = input_.read(i, false);
-      each(i, sample, vocabulary_.facts_of(sample));
+      SceneReader scene(vocabulary_);
+      for (const std::uint32_t sample : samples_.of(numbers[0])) scene.add(input_.read(sample, false));
+      each(i, input_.read(i, false), scene.facts());
     }
   }
 
@@ -224,6 +268,7 @@ class Builder {
 
   const NegativesOptions& options_;
   const Dataset input_;
+  const SamplesOfPictures samples_;
   Vocabulary vocabulary_;
   Occurrence occurrence_;
   NegativesResult result_;

@@ -2,9 +2,15 @@
 // which colour, how many, where. Negatives ask about what is not in the picture, which is what cures hallucination;
 // each picture gets as many positives, of the same kinds, so that a question alone does not give its answer away.
 //
-// What is known comes from a sample's annotations ({"objects": [{"name_en", "name_zh", "color", "x", "y", "w", "h"}]},
-// as the picture book and detectors write them; {"tags": [names]}), or else from its texts, by a vocabulary. Tags and
-// texts tell what is there, not how many, and leave things out: their negatives are as good as they are complete.
+// What is known comes from all samples of the picture: their annotations ({"objects": [{"name_en", "name_zh", "color",
+// "x", "y", "w", "h"}]}, all that is there, as the picture book and detectors write them; {"tags": [names]}), and their
+// answers, by a vocabulary. Tags and texts leave things out: their negatives are as good as they are complete. A thing
+// that any text of the picture names, be it to say that it is missing, is never asked for as an absent one. Texts tell
+// a colour or a number only where the phrase is plain ("a red ball", "two dogs", "一个红色的球", "两只狗") and no other
+// text of the picture speaks otherwise of the thing; the wrong colour is none that the texts name.
+//
+// In memory are four bytes a picture, four a picture of a sample, and how often things go together; texts are read
+// twice.
 #pragma once
 
 #include <cstdint>

@@ -50,14 +50,6 @@ bool is_vowel(char c) { return std::string_view("aeiouAEIOU").find(c) != std::st
 
 std::string with_article(const std::string& name) { return (!name.empty() && is_vowel(name[0]) ? "an " : "a ") + name; }
 
-std::string plural(const std::string& name) {
-  for (const char* end : {"s", "x", "z", "ch", "sh"}) {
-    if (name.ends_with(end)) return name + "es";
-  }
-  const bool changes = name.ends_with("y") && name.size() > 1 && !is_vowel(name[name.size() - 2]);
-  return changes ? name.substr(0, name.size() - 1) + "ies" : name + "s";
-}
-
 std::string counted(int number, const std::string& name, bool chinese) {
   constexpr const char* english_numbers[] = {"no",  "one",   "two",   "three", "four", "five",
                                              "six", "seven", "eight", "nine",  "ten"};
@@ -96,6 +88,23 @@ const char* pick(const std::vector<const char*>& wordings, RandomStream& random)
 }
 
 }  // namespace
+
+std::string plural(const std::string& name) {
+  constexpr const char* irregular[][2] = {
+      {"person", "people"}, {"man", "men"},       {"woman", "women"},      {"child", "children"}, {"mouse", "mice"},
+      {"foot", "feet"},     {"tooth", "teeth"},   {"goose", "geese"},      {"knife", "knives"},   {"wolf", "wolves"},
+      {"leaf", "leaves"},   {"shelf", "shelves"}, {"loaf", "loaves"},      {"scarf", "scarves"},  {"sheep", "sheep"},
+      {"fish", "fish"},     {"deer", "deer"},     {"scissors", "scissors"}};
+  const std::size_t last = name.rfind(' ') + 1;  // of its words; npos + 1 is 0
+  for (const auto& [one, several] : irregular) {
+    if (name.substr(last) == one) return name.substr(0, last) + several;
+  }
+  for (const char* end : {"s", "x", "z", "ch", "sh"}) {
+    if (name.ends_with(end)) return name + "es";
+  }
+  const bool changes = name.ends_with("y") && name.size() > 1 && !is_vowel(name[name.size() - 2]);
+  return changes ? name.substr(0, name.size() - 1) + "ies" : name + "s";
+}
 
 Phrase phrase(const Claim& claim, const ObjectName& thing, const ObjectName& other, Language language,
               RandomStream& wording) {

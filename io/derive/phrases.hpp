@@ -28,6 +28,9 @@ constexpr const char* colour_words[][2] = {
     {"red", "红色"},   {"blue", "蓝色"},  {"green", "绿色"}, {"yellow", "黄色"}, {"orange", "橙色"}, {"purple", "紫色"},
     {"brown", "棕色"}, {"black", "黑色"}, {"white", "白色"}, {"pink", "粉色"},   {"gray", "灰色"}};
 
+// Of an English name: "dogs", "teddy bears", "men".
+std::string plural(const std::string& name);
+
 struct Phrase {
   std::string question, answer;
 };

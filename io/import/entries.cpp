@@ -104,6 +104,7 @@ void fill_llava(const json& entry, int brought, Record& record) {
   const json* turns = member(entry, {"conversations", "messages"});
   if (turns == nullptr) return record.refuse(Reject::malformed, "it has no \"conversations\"");
   if (const json* id = member(entry, {"id"})) record.sample.id = text_of(*id);
+  keep_annotations(entry, record);
   if (brought == 0 && !image_names(entry, record.image_paths)) {
     return record.refuse(Reject::malformed, "\"image\" is neither a name nor a list of names");
   }
@@ -114,6 +115,21 @@ void fill_llava(const json& entry, int brought, Record& record) {
   if (static_cast<std::size_t>(tags) != pictures) {
     record.refuse(Reject::image_count, fmt::format("{} pictures, but <image> {} times", pictures, tags));
   }
+}
+
+void keep_annotations(const json& entry, Record& record) {
+  const json* given = member(entry, {"annotations"});
+  json parsed;
+  if (given && given->is_string()) {  // as in the sets that we write
+    parsed = json::parse(given->get_ref<const std::string&>(), nullptr, false);
+    given = &parsed;
+  }
+  json kept = given && given->is_object() ? *given : json::object();
+  for (const char* name : {"objects", "tags"}) {
+    const json* list = member(entry, {name});
+    if (list && list->is_array()) kept[name] = *list;
+  }
+  if (!kept.empty()) record.sample.annotations = kept.dump();
 }
 
 void fill_pair(std::string question, std::string answer, Record& record) {
@@ -170,6 +186,7 @@ void fill_line(const json& entry, const ColumnNames& columns, Record& record) {
     return record.refuse(Reject::malformed, "it lacks a picture's name, or a caption, or a question and its answer");
   }
   if (const json* id = member(entry, names_or(columns.id, {"id"}))) record.sample.id = text_of(*id);
+  keep_annotations(entry, record);
   record.image_paths.push_back(image->get<std::string>());
   fill_pair(question ? question->get<std::string>() : "",
             std::string(without_spaces(answer->get_ref<const std::string&>())), record);

@@ -23,6 +23,10 @@ void fill_pope(const nlohmann::json& entry, Record& record);
 // A caption, or a question and its answer, by the names of its fields; conversations as fill_llava.
 void fill_line(const nlohmann::json& entry, const ColumnNames& columns, Record& record);
 
+// What an entry says of its picture besides: {"objects": [...], "tags": [...]}, of its own members or those of its
+// "annotations", an object or its text, of which all is kept. For `skymm data build negatives`.
+void keep_annotations(const nlohmann::json& entry, Record& record);
+
 // One picture, and a question and its answer about it; no question: a caption.
 void fill_pair(std::string question, std::string answer, Record& record);
 

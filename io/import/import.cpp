@@ -56,16 +56,25 @@ json description_of(const ImportOptions& options) {
           {"shard_bytes", options.shard_bytes}};
 }
 
-void claim_folder(const ImportOptions& options) {
+std::string claim_path(const ImportOptions& options) { return (fs::path(options.out) / "import.json").string(); }
+
+// The parts of each input: so many that each rank has one. An import that goes on keeps those that it began with, since
+// its shards are of them.
+void claim_folder(const ImportOptions& options, int ranks) {
   std::error_code error;
   fs::create_directories(options.out, error);
   check(!error, "cannot make folder {}: {}", options.out, error.message());
   check(!fs::exists(fs::path(options.out) / manifest_name),
         "{} holds a data set that is complete; remove it, or choose another folder", options.out);
-  const std::string path = (fs::path(options.out) / "import.json").string(), text = description_of(options).dump(1);
+  const std::string path = claim_path(options);
+  json claim = description_of(options);
+  const std::int64_t inputs = std::ssize(options.inputs);
+  claim["parts"] = (ranks + inputs - 1) / inputs;
   if (fs::exists(path)) {
+    json before = json::parse(read_file(path), nullptr, false);
+    if (before.is_object()) claim["parts"] = before["parts"] = before.value("parts", 1);
     check(
-        read_file(path) == text,
+        before == claim,
         "{} holds an import of other inputs, or with other options, that was not finished; run that one again, remove "
         "the folder, or choose another",
         options.out);
@@ -73,26 +82,30 @@ void claim_folder(const ImportOptions& options) {
     fs::remove(fs::path(options.out) / rejects_name);  // of an attempt that found nothing to keep
     check(fs::is_empty(options.out), "{} is not empty; choose an empty folder, or one that does not exist",
           options.out);
-    write_file(path, text);
+    write_file(path, claim.dump(1));
   }
+}
+
+std::int64_t parts_of_inputs(const ImportOptions& options) {
+  return json::parse(read_file(claim_path(options))).value("parts", 1);
 }
 
 // One rank's share of an import.
 class RankImport {
  public:
-  RankImport(const ImportOptions& options, int rank, int ranks)
-      : options_(options), format_(format_of(options.format)) {
-    for (std::size_t i = static_cast<std::size_t>(rank); i < options.inputs.size();
-         i += static_cast<std::size_t>(ranks)) {
+  // Part p of input i is number i * parts + p, of its shards too.
+  RankImport(const ImportOptions& options, std::int64_t parts, int rank, int ranks)
+      : options_(options), format_(format_of(options.format)), parts_(parts) {
+    for (std::int64_t i = rank; i < std::ssize(options.inputs) * parts; i += ranks) {
       mine_.push_back(i);
-      progress_.all_bytes += size_of(options.inputs[i]);
+      progress_.all_bytes += size_of(input_of(i));
     }
   }
 
   void run() {
-    for (const std::size_t input : mine_) {
-      import_input(input);
-      done_bytes_ += size_of(options_.inputs[input]);
+    for (const std::int64_t number : mine_) {
+      import_part(number);
+      done_bytes_ += size_of(input_of(number));
     }
   }
 
@@ -107,14 +120,19 @@ class RankImport {
     return prepare;
   }
 
-  void import_input(std::size_t number) {
-    const std::string& input = options_.inputs[number];
+  const std::string& input_of(std::int64_t number) const {
+    return options_.inputs[static_cast<std::size_t>(number / parts_)];
+  }
+
+  void import_part(std::int64_t number) {
+    const std::string& input = input_of(number);
     progress_.input = input;
-    ImportedShards done = find_imported_shards(options_.out, number);
+    const auto shards = static_cast<std::size_t>(number);
+    ImportedShards done = find_imported_shards(options_.out, shards);
     if (done.complete) return;
-    RecordPipeline pipeline(format_.read, input, {options_.images, options_.columns}, prepare_options(input),
-                            done.records, options_.threads);
-    ShardInProgress shard(options_.out, number, done);
+    RecordPipeline pipeline(format_.read, input, {number % parts_, parts_}, {options_.images, options_.columns},
+                            prepare_options(input), done.records, options_.threads);
+    ShardInProgress shard(options_.out, shards, done);
     while (std::optional<Record> record = pipeline.next()) {
       if (shard.bytes() >= options_.shard_bytes) {
         shard.finish(false);
@@ -140,7 +158,8 @@ class RankImport {
 
   const ImportOptions& options_;
   const ImportFormat& format_;
-  std::vector<std::size_t> mine_;
+  const std::int64_t parts_;
+  std::vector<std::int64_t> mine_;
   ImportProgress progress_;
   std::int64_t done_bytes_ = 0;
   Clock::time_point start_ = Clock::now(), shown_ = start_;
@@ -154,15 +173,16 @@ std::string reject_text(const std::string& line) {
 }
 
 // On one rank, when all shards are there. Where not a sample is left, only the list of rejects is, and Error.
-void finish(const ImportOptions& options) {
+void finish(const ImportOptions& options, std::int64_t parts) {
   Manifest manifest;
   std::map<std::string, std::int64_t> rejects;
   std::string first_reject;
   std::vector<std::string> paths, leftovers;
   AtomicFile list((fs::path(options.out) / rejects_name).string());
-  for (std::size_t input = 0; input < options.inputs.size(); ++input) {
-    const ImportedShards done = find_imported_shards(options.out, input);
-    check(done.complete, "{}: the shards of {} are not complete", options.out, options.inputs[input]);
+  for (std::size_t number = 0; number < options.inputs.size() * static_cast<std::size_t>(parts); ++number) {
+    const ImportedShards done = find_imported_shards(options.out, number);
+    check(done.complete, "{}: the shards of {} are not complete", options.out,
+          options.inputs[number / static_cast<std::size_t>(parts)]);
     for (const ImportedShard& shard : done.shards) {
       for (const auto& [reason, count] : shard.rejects) rejects[reason] += count;
       const std::string lines = read_file(rejects_path(shard.path));
@@ -191,7 +211,7 @@ void finish(const ImportOptions& options) {
   provenance["duplicate_samples"] = duplicates;
   manifest.provenance = provenance.dump();
   if (!manifest.shards.empty()) write_manifest((fs::path(options.out) / manifest_name).string(), manifest);
-  leftovers.push_back((fs::path(options.out) / "import.json").string());
+  leftovers.push_back(claim_path(options));
   for (const std::string& path : leftovers) fs::remove(path);
   check(!manifest.shards.empty(), "nothing was imported: {}",
         first_reject.empty() ? "the inputs have no entries"
@@ -225,11 +245,12 @@ ImportResult import_dataset(const ImportOptions& options, Communicator& ranks) {
         "the format {} has fixed names of fields; columns are for csv and jsonl", options.format);
   check(!options.inputs.empty(), "there is nothing to import: no input was given");
   check(options.threads > 0 && options.shard_bytes > 0, "an import needs a thread, and shards of some size");
-  if (ranks.rank() == 0) claim_folder(options);
+  if (ranks.rank() == 0) claim_folder(options, ranks.size());
   ranks.barrier();
-  RankImport(options, ranks.rank(), ranks.size()).run();
+  const std::int64_t parts = parts_of_inputs(options);
+  RankImport(options, parts, ranks.rank(), ranks.size()).run();
   ranks.barrier();
-  if (ranks.rank() == 0) finish(options);
+  if (ranks.rank() == 0) finish(options, parts);
   ranks.barrier();
   return result_of(options.out);
 }

@@ -1,8 +1,9 @@
-// Data sets of other projects, brought into shards and a manifest: several threads a rank, the inputs dealt to ranks.
-// What was done when an import was killed is kept: run again, it goes on behind each input's last whole shard.
+// Data sets of other projects, brought into shards and a manifest: several threads a rank, the inputs dealt to ranks,
+// or parts of each where there are more ranks. What was done when an import was killed is kept: run again, on any
+// number of ranks, it goes on behind each part's last whole shard.
 //
 //   OUT/import.json                  what is being imported; another import into the folder is refused
-//   OUT/shard-<input>-<number>.h5    with the records that it covers in its provenance
+//   OUT/shard-<part>-<number>.h5     with the records that it covers in its provenance
 //   OUT/rejects.jsonl                a line an entry that is not in the set: {"input", "where", "reason", "detail"}
 //   OUT/dataset.json                 the manifest, last: the import is done
 #pragma once

@@ -5,12 +5,13 @@
 namespace skymm {
 namespace {
 
+constexpr std::int64_t records_a_block = 256;  // of an input that several ranks share
 constexpr std::size_t records_a_batch = 64;
 constexpr std::size_t bytes_a_batch = std::size_t{4} << 20, most_waiting_bytes = std::size_t{256} << 20;
 constexpr std::size_t most_waiting_batches = 64;
 
 std::size_t bytes_of(const Record& record) {
-  std::size_t bytes = 200;
+  std::size_t bytes = 200 + record.sample.annotations.size();
   for (const std::string& image : record.sample.images) bytes += image.size();
   for (const Part& part : record.sample.parts) bytes += part.text.size();
   return bytes;
@@ -28,7 +29,11 @@ class RecordPipeline::Sink final : public RecordSink {
  public:
   explicit Sink(RecordPipeline& to) : to_(to), left_to_skip_(to.skip_) {}
 
-  bool wants() override { return left_to_skip_ > 0 ? (--left_to_skip_, false) : true; }
+  bool wants() override {
+    const std::int64_t block = asked_++ / records_a_block;
+    if (block % to_.part_.of != to_.part_.number) return false;
+    return left_to_skip_ > 0 ? (--left_to_skip_, false) : true;
+  }
   bool put(Record&& record) override {
     if (!batch_) batch_ = std::make_unique<Batch>();
     batch_->bytes += bytes_of(record);
@@ -40,14 +45,15 @@ class RecordPipeline::Sink final : public RecordSink {
 
  private:
   RecordPipeline& to_;
-  std::int64_t left_to_skip_;
+  std::int64_t left_to_skip_, asked_ = 0;
   std::unique_ptr<Batch> batch_;
 };
 
-RecordPipeline::RecordPipeline(InputReader read, std::string input, ReaderOptions reader, PrepareOptions prepare,
-                               std::int64_t skip, int threads)
+RecordPipeline::RecordPipeline(InputReader read, std::string input, InputPart part, ReaderOptions reader,
+                               PrepareOptions prepare, std::int64_t skip, int threads)
     : read_input_(read),
       input_(std::move(input)),
+      part_(part),
       reader_options_(std::move(reader)),
       prepare_options_(std::move(prepare)),
       skip_(skip) {

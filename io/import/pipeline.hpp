@@ -19,11 +19,16 @@
 
 namespace skymm {
 
+// Which records of an input: every `of`-th block of 256, from the `number`-th on.
+struct InputPart {
+  std::int64_t number = 0, of = 1;
+};
+
 class RecordPipeline {
  public:
-  // skip: records at the start of the input that are passed over.
-  RecordPipeline(InputReader read, std::string input, ReaderOptions reader, PrepareOptions prepare, std::int64_t skip,
-                 int threads);
+  // skip: records at the start of the part that are passed over.
+  RecordPipeline(InputReader read, std::string input, InputPart part, ReaderOptions reader, PrepareOptions prepare,
+                 std::int64_t skip, int threads);
   ~RecordPipeline();
   RecordPipeline(const RecordPipeline&) = delete;
   RecordPipeline& operator=(const RecordPipeline&) = delete;
@@ -42,6 +47,7 @@ class RecordPipeline {
 
   const InputReader read_input_;
   const std::string input_;
+  const InputPart part_;
   const ReaderOptions reader_options_;
   const PrepareOptions prepare_options_;
   const std::int64_t skip_;

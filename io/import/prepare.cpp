@@ -55,7 +55,7 @@ void check_pictures(Record& record, PictureCheck how) {
 }
 
 void check_text(Record& record) {
-  std::size_t bytes = 0, answers = 0;
+  std::size_t bytes = record.sample.annotations.size(), answers = 0;
   if (!is_utf8(record.sample.id)) record.sample.id = valid_utf8(record.sample.id);
   for (const Part& part : record.sample.parts) {
     bytes += part.text.size();
@@ -66,7 +66,7 @@ void check_text(Record& record) {
     if (!is_utf8(part.task)) return record.refuse(Reject::not_utf8, "its task is not valid UTF-8");
   }
   if (answers == 0) return record.refuse(Reject::no_answer, "it has no answer");
-  if (bytes > longest_text) record.refuse(Reject::too_large, fmt::format("{} bytes of text", bytes));
+  if (bytes > longest_text) record.refuse(Reject::too_large, fmt::format("{} bytes of text and annotations", bytes));
 }
 
 }  // namespace

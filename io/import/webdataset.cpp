@@ -142,6 +142,7 @@ class TarReader {
       const json entry = json::parse(group_.metadata, nullptr, false);
       if (entry.is_discarded()) return record.refuse(Reject::malformed, "its json member is not JSON");
       if (member(entry, {"conversations", "messages"})) return fill_llava(entry, pictures, record);
+      keep_annotations(entry, record);
       const json* caption = member(entry, {"caption", "text"});
       if (group_.text.empty() && caption) group_.text = text_of(*caption);
     }

@@ -82,10 +82,15 @@ void set_value(std::vector<SourceConfig>& to, std::string_view text, const Range
   std::vector<SourceConfig> sources;
   for (const std::string& item : split_list(text)) {
     const std::size_t colon = item.rfind(':');
-    SourceConfig source{item.substr(0, colon), 1};
-    if (colon != std::string::npos) source.weight = parse_number(item.substr(colon + 1));
+    SourceConfig source{item.substr(0, colon)};
+    const bool given = colon != std::string::npos, in_epochs = given && item.ends_with('e');
+    if (given) {
+      std::string number = item.substr(colon + 1);
+      if (in_epochs) number.pop_back();
+      (in_epochs ? source.epochs : source.weight) = parse_number(number);
+    }
     check(!source.path.empty(), "'{}' has no path in front of its weight", item);
-    check(source.weight > 0, "the weight of '{}' is not more than 0", item);
+    check(source.weight > 0 && (!in_epochs || source.epochs > 0), "the weight of '{}' is not more than 0", item);
     sources.push_back(std::move(source));
   }
   to = std::move(sources);
@@ -135,7 +140,10 @@ std::string text_of(const std::vector<std::string>& value) {
 std::string text_of(const std::vector<SourceConfig>& value) {
   std::vector<std::string> items;
   for (const SourceConfig& source : value) {
-    items.push_back(source.weight == 1 ? source.path : fmt::format("{}:{}", source.path, source.weight));
+    const std::string share = source.epochs > 0    ? fmt::format(":{}e", source.epochs)
+                              : source.weight != 1 ? fmt::format(":{}", source.weight)
+                                                   : "";
+    items.push_back(source.path + share);
   }
   return text_of(items);
 }
@@ -417,15 +425,24 @@ void check_config(const TrainConfig& config) {
            model.frozen_format, model.dtype));
   need(!model.double_quantization || model.frozen_format == "nf4",
        fmt::format("model.double_quantization is for model.frozen_format nf4; it is {}", model.frozen_format));
-  need(std::ranges::all_of(data.validation, [](const SourceConfig& source) { return source.weight == 1; }),
+  const auto in_epochs = [](const SourceConfig& source) { return source.epochs > 0; };
+  if (std::ranges::any_of(data.train, in_epochs)) {
+    need(std::ranges::all_of(data.train, in_epochs),
+         "data.train has data sets with epochs and others without; give each of them epochs, PATH:2e, or none");
+    need(data.temperature == 0, "data.temperature changes the shares that data.train's epochs ask for; leave it 0");
+    need(data.english_weight == 1 && data.chinese_weight == 1,
+         "data.train's epochs are passes over whole data sets; leave data.english_weight and data.chinese_weight 1");
+  }
+  need(std::ranges::all_of(data.validation,
+                           [](const SourceConfig& source) { return source.weight == 1 && source.epochs == 0; }),
        "data.validation takes no weights: each of its samples counts once");
   if (train.objective == "lvm") {
     need(run.device == "cpu", fmt::format("train.objective lvm trains on the cpu alone; run.device is {}", run.device));
     need(!few_bits, "train.objective lvm has no frozen weights; leave model.frozen_format");
     need(!data.features, "train.objective lvm trains the vision model; leave data.features");
     need(model.vision != "none", "train.objective lvm trains model.vision, which is none");
-    need(data.train.size() == 1 && data.validation.size() == 1,
-         "train.objective lvm takes one data set in data.train, and one in data.validation");
+    need(data.train.size() == 1 && data.validation.size() == 1 && data.train[0].epochs == 0,
+         "train.objective lvm takes one data set in data.train, without epochs, and one in data.validation");
     need(run.resume == "auto" && train.time_limit_minutes == 0,
          "train.objective lvm has no checkpoints to go on from; leave run.resume auto, and train.time_limit_minutes 0");
     need(data.quarantine.empty() && train.spike_zscore == 0,

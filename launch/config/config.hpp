@@ -22,6 +22,7 @@ namespace skymm {
 struct SourceConfig {
   std::string path;
   double weight = 1;  // relative share of the samples
+  double epochs = 0;  // in place of a weight: passes over it, relative to those of the others; 0: not given
   bool operator==(const SourceConfig&) const = default;
 };
 

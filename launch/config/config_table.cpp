@@ -175,7 +175,10 @@ const std::vector<Option>& config_options() {
        {},
        [] { return names_of_views(recompute_names()); }},
 
-      {"data.train", "PATH[:WEIGHT],...", "data sets to learn from; samples are drawn in proportion to the weights",
+      {"data.train", "PATH[:WEIGHT|:EPOCHSe],...",
+       "data sets to learn from; samples are drawn in proportion to the weights (default 1). With epochs for each, "
+       "a:2e,b:1e, a is passed over twice while b is once, whatever their sizes; train.steps says how far that goes, "
+       "and the log which epochs that makes",
        [](C& c) -> Field { return &c.data.train; }},
       {"data.validation", "PATH,...", "data sets for the validation loss; none: no validation",
        [](C& c) -> Field { return &c.data.validation; }},

@@ -16,6 +16,16 @@ std::string clock_text(double seconds) {
                    : fmt::format("{}:{:02}", s / 60, s % 60);
 }
 
+// How often each source has been passed over once so many places are drawn.
+std::vector<double> epochs_of(const Mixture& mixture, std::int64_t places) {
+  std::vector<double> epochs = mixture.drawn(places);
+  for (std::size_t i = 0; i < epochs.size(); ++i) {
+    const std::int64_t size = mixture.source(static_cast<int>(i)).size();
+    epochs[i] = size > 0 ? epochs[i] / static_cast<double>(size) : 0;
+  }
+  return epochs;
+}
+
 }  // namespace
 
 RunLog::RunLog(const TrainConfig& config, bool speaks, double peak_gflops)
@@ -169,18 +179,30 @@ void RunLog::evaluation(std::int64_t step, const std::vector<std::pair<std::stri
   if (speaks_) log::info("step {:>6}  {}", step, text);
 }
 
+void RunLog::epochs_ahead(const Mixture& mixture, std::int64_t places) {
+  if (!speaks_) return;
+  const std::vector<double> epochs = epochs_of(mixture, places);
+  std::string text;
+  for (std::size_t i = 0; i < epochs.size(); ++i) {
+    const SourceConfig& source = config_.data.train[i];
+    text += fmt::format("{}{} {:.2f}", i == 0 ? "" : ", ", source.path, epochs[i]);
+    if (source.epochs > 0) text += fmt::format(" of {}", source.epochs);
+  }
+  log::info("epochs that {} steps of {} samples make: {}", config_.train.steps, config_.train.global_batch, text);
+}
+
 void RunLog::mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn) {
   if (!speaks_) return;
-  const std::vector<double> counts = mixture.drawn(drawn);
+  const std::vector<double> counts = mixture.drawn(drawn), epochs = epochs_of(mixture, drawn);
   std::string text;
   for (std::size_t i = 0; i < counts.size(); ++i) {
     const std::string& path = config_.data.train[i].path;
-    const double share = counts[i] / static_cast<double>(std::max<std::int64_t>(drawn, 1)),
-                 size = static_cast<double>(mixture.source(static_cast<int>(i)).size()),
-                 epochs = size > 0 ? counts[i] / size : 0;
+    const double share = counts[i] / static_cast<double>(std::max<std::int64_t>(drawn, 1));
     figure(step, "mixture/" + path, share);
-    figure(step, "epochs/" + path, epochs);
-    text += fmt::format("{}{} {:.1f}% ({:.2f} epochs)", i == 0 ? "" : ", ", path, 100 * share, epochs);
+    figure(step, "epochs/" + path, epochs[i]);
+    // A small set's share is no "0.0 %".
+    const std::string percent = share < 1e-3 ? fmt::format("{:.2g}", 100 * share) : fmt::format("{:.1f}", 100 * share);
+    text += fmt::format("{}{} {}% ({:.2f} epochs)", i == 0 ? "" : ", ", path, percent, epochs[i]);
   }
   const auto share = [](const std::array<double, 3>& of, std::size_t i) {
     const double all = of[0] + of[1] + of[2];

@@ -39,6 +39,8 @@ class RunLog {
   // Every step is recorded; a line is printed every log_every steps, with means since the last.
   void step(const StepMetrics& metrics);
   void validation(std::int64_t step, double loss);
+  // How often each data set will have been passed over once so many places are drawn, at the end of the run.
+  void epochs_ahead(const Mixture& mixture, std::int64_t places);
   // What was drawn so far of each data set, as a share and in epochs; and the true shares of languages and polarities
   // in what this process trained on.
   void mixture(std::int64_t step, const Mixture& mixture, std::int64_t drawn);

@@ -45,7 +45,8 @@ std::shared_ptr<const Mixture> make_mixture(const TrainConfig& config, const Ass
     const auto dataset = std::make_shared<const Dataset>(source.path);
     const auto features = config.data.features ? open_features(*dataset, config, assembly) : nullptr;
     sources.push_back(std::make_shared<DatasetSource>(dataset, dataset->size(), features));
-    if (training) mixture.source_weights.push_back(source.weight);
+    const double epochs_weight = source.epochs * static_cast<double>(dataset->size());
+    if (training) mixture.source_weights.push_back(source.epochs > 0 ? epochs_weight : source.weight);
   }
   if (training) {
     mixture.language_weights = {1, config.data.english_weight, config.data.chinese_weight};

@@ -136,6 +136,7 @@ RunEnd Trainer::run() {
     return RunEnd::stopped;
   }
   loader_->seek(first_step_, first_place_);
+  if (loader_->mixture()) log_->epochs_ahead(*loader_->mixture(), place(config_.train.steps));
   const auto start = Clock::now();
   bool out_of_time = false;
   for (std::int64_t number = first_step_; number < config_.train.steps; ++number) {

@@ -263,6 +263,50 @@ TEST_F(Import, TablesAndLines) {
   EXPECT_EQ(set().read(2).id, "x");
 }
 
+// What negatives are made of.
+TEST_F(Import, WhatIsKnownOfAPictureIsKept) {
+  const json objects = json::array({{{"name", "ball"}, {"color", "red"}, {"x", 1}, {"y", 2}, {"w", 3}, {"h", 4}}});
+  const json tags = json::array({"ball", "草地"}), both = {{"objects", objects}, {"tags", tags}};
+  const json truth = {{"objects", objects}, {"weather", "fine"}};
+  put("a.png", picture(1));
+  const auto line = [](json entry) {
+    entry.update({{"image", "a.png"}, {"caption", "A ball."}});
+    return entry.dump() + "\n";
+  };
+  put("lines.jsonl", line(both) + line({{"annotations", both}}) +
+                         line({{"annotations", truth.dump()}, {"tags", tags}}) +
+                         line({{"objects", 7}, {"tags", "ball"}, {"annotations", "not JSON"}}) +
+                         json{{"conversations", turns({"Who?", "I."})}, {"tags", tags}}.dump());
+  import("jsonl", {"lines.jsonl"});
+  const auto known = [&](std::int64_t i) { return json::parse(set().read(i).annotations); };
+  EXPECT_EQ(known(0), both);
+  EXPECT_EQ(known(1), both);
+  EXPECT_EQ(known(2), (json{{"objects", objects}, {"weather", "fine"}, {"tags", tags}}));
+  EXPECT_EQ(set().read(3).annotations, "");
+  EXPECT_EQ(known(4), json({{"tags", tags}}));
+  fs::remove_all(options.out);
+
+  json entry = {{"image", "a.png"}, {"conversations", turns({"<image>\nWhat?", "A ball."})}};
+  entry.update(both);
+  put("set.json", json::array({entry}).dump());
+  import("llava", {"set.json"});
+  EXPECT_EQ(known(0), both);
+  fs::remove_all(options.out);
+
+  json caption = both;
+  caption["caption"] = "A ball.";
+  testing::write_tar(folder_.file("0.tar"), {{"a.png", picture(1)},
+                                             {"a.json", caption.dump()},
+                                             {"b.png", picture(2)},
+                                             {"b.txt", "A ball."},
+                                             {"b.json", both.dump()},
+                                             {"c.png", picture(3)},
+                                             {"c.json", entry.dump()}});
+  import("webdataset", {"0.tar"});
+  ASSERT_EQ(set().size(), 3);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(known(i), both) << i;
+}
+
 TEST_F(Import, EvaluationSets) {
   put("mme/count/1.png", picture(1));
   put("mme/count/1.txt", "Two dogs? Please answer yes or no.\tYes\nThree dogs?\tNo\n");

@@ -1,5 +1,6 @@
 #include "io/derive/negatives.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,8 +19,10 @@ namespace skymm {
 namespace {
 
 using nlohmann::json;
+using ::testing::AnyOf;
 using testing::error_of;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TemporaryFolder;
 
 json object(const std::string& en, const std::string& zh, const std::string& colour, int x, int y) {
@@ -143,7 +146,9 @@ TEST_F(Negatives, CaptionsAreReadByAVocabulary) {
   const Dataset input(options_.input);
   const auto things = [&](int i) {
     std::vector<int> found;
-    for (const KnownObject& known : names.facts_of(input.read(i)).objects) found.push_back(known.thing);
+    SceneReader scene(names);
+    scene.add(input.read(i));
+    for (const KnownObject& known : scene.facts().objects) found.push_back(known.thing);
     return found;
   };
   EXPECT_EQ(things(0), (std::vector<int>{0, 1}));
@@ -155,6 +160,226 @@ TEST_F(Negatives, CaptionsAreReadByAVocabulary) {
   options_.vocabulary.clear();
   options_.output = folder_.file("none.h5");
   EXPECT_THAT(error_of([&] { build_negatives(options_); }), HasSubstr("give a vocabulary"));
+}
+
+// COCO has five captions a picture; each names other things of it.
+TEST_F(Negatives, AllCaptionsOfAPictureTellWhatIsThere) {
+  DatasetWriter writer(options_.input);
+  const char* captions[][2] = {{"A cat on a mat.", "A dog beside a cat."},
+                               {"A bus.", "There is no tree. A bus, a kite."}};
+  for (int i = 0; i < 40; ++i) {
+    for (int c = 0; c < 2; ++c) {
+      writer.add({.id = fmt::format("{}-{}", i, c),
+                  .images = {std::to_string(i)},
+                  .parts = {image_part(0), answer_part(captions[i % 2][c])}});
+    }
+  }
+  writer.add({.id = "both",
+              .images = {"0", "1"},
+              .parts = {image_part(0), image_part(1), text_part("Which shows a horse?"), answer_part("The first.")}});
+  writer.add({.id = "other", .images = {"other"}, .parts = {image_part(0), answer_part("A horse and a tree.")}});
+  writer.close();
+  options_.vocabulary = {{"cat", "猫"},    {"dog", "狗"},   {"mat", "垫子"}, {"bus", "公交车"},
+                         {"kite", "风筝"}, {"horse", "马"}, {"tree", "树"}};
+  const NegativesResult result = build_negatives(options_);
+  EXPECT_EQ(result.pictures, 41);
+  const Dataset set(options_.output);
+  ASSERT_EQ(set.size(), 82);
+  const std::set<std::string> there[] = {{"cat", "dog", "mat"}, {"bus", "kite"}};
+  std::int64_t horses = 0, trees = 0;
+  for (std::int64_t i = 0; i < 80; i += 2) {
+    const Sample sample = set.read(i);
+    for (std::size_t p = 2; p < sample.parts.size(); p += 2) {
+      const std::string& question = sample.parts[p - 1].text;
+      const bool yes = sample.parts[p].polarity == Polarity::positive;
+      for (const ObjectName& name : options_.vocabulary) {
+        if (question.find(name.english) == std::string::npos) continue;
+        EXPECT_EQ(there[i / 2 % 2].contains(name.english), yes) << sample.id << ": " << question;
+        horses += name.english == "horse";
+        trees += name.english == "tree";
+        // Asked about, or said to be missing: neither is it told as there, nor as absent.
+        EXPECT_FALSE(name.english == "horse" && i < 4) << sample.id;
+        EXPECT_FALSE(name.english == "tree" && i / 2 % 2 == 1) << sample.id;
+      }
+    }
+  }
+  EXPECT_GT(horses, 5);
+  EXPECT_GT(trees, 2);
+}
+
+// What samples of one picture, each of one text, tell: "ball red, dog 2, cat".
+std::string told(const std::vector<std::string>& answers, Polarity polarity = Polarity::none,
+                 const std::string& question = "") {
+  Vocabulary names({{"ball", "球"},
+                    {"dog", "狗"},
+                    {"hot dog", "热狗"},
+                    {"orange", "橙子"},
+                    {"man", "男人"},
+                    {"puppy", ""},
+                    {"teddy bear", "泰迪熊"}});
+  SceneReader scene(names);
+  for (const std::string& answer : answers) {
+    Sample sample{.id = "", .images = {""}, .parts = {image_part(0), answer_part(answer, "caption", polarity)}};
+    if (!question.empty()) sample.parts.insert(sample.parts.begin() + 1, text_part(question));
+    scene.add(sample);
+  }
+  std::string text;
+  for (const KnownObject& object : scene.facts().objects) {
+    text += (text.empty() ? "" : ", ") + names.name(object.thing).english;
+    if (!object.colour.empty()) text += " " + object.colour;
+    if (object.number > 0) text += fmt::format(" {}", object.number);
+  }
+  return text;
+}
+
+TEST(CaptionFacts, WhatIsDeniedOrInDoubtIsNotThere) {
+  EXPECT_EQ(told({"There is no dog."}), "");
+  EXPECT_EQ(told({"A ball. There isn't any dog, puppy or man."}), "ball");
+  EXPECT_EQ(told({"There isn’t a dog"}), "");
+  EXPECT_EQ(told({"A man without a dog", "A ball"}), "ball");
+  EXPECT_EQ(told({"There may be a dog.", "It looks like a ball", "a dog or a man"}), "");
+  EXPECT_EQ(told({"图片里没有狗。", "有一个球。"}), "ball");
+  EXPECT_EQ(told({"A dog."}, Polarity::negative), "");
+  EXPECT_EQ(told({"No.", "The dog."}, Polarity::positive), "dog");
+}
+
+TEST(CaptionFacts, NamesAreFoundInTheirForms) {
+  EXPECT_EQ(told({"PUPPIES and men, a dog's ball"}), "ball, dog, man, puppy");
+  EXPECT_EQ(told({"A hot dog and two Teddy Bears"}), "hot dog, teddy bear 2");
+  EXPECT_EQ(told({"一个热狗"}), "hot dog");
+  EXPECT_EQ(told({"hotdogs, footballs and dogma"}), "");
+  EXPECT_EQ(told({"An orange ball"}), "ball orange");
+  EXPECT_EQ(told({"An orange on a table"}), "orange");
+}
+
+TEST(CaptionFacts, ColoursAreTakenFromPlainPhrases) {
+  for (const char* plain : {"a red ball", "A photo of a red ball on grass.", "a man and a red ball, a dog",
+                            "There is a red ball. The ball is on grass.", "一个红色的球", "草地上有一个红色球。"}) {
+    EXPECT_THAT(told({plain}), HasSubstr("ball red")) << plain;
+  }
+  EXPECT_EQ(told({"a red ball", "a ball in the grass", "the ball is round"}), "ball red");
+  for (const char* unclear : {"a red and white ball",
+                              "a red ball and a blue ball",
+                              "a red ball and a ball",
+                              "red balls",
+                              "a big red ball",
+                              "a red ball game",
+                              "a man's red ball",
+                              "not a blue but a red ball",
+                              "a red ball, another ball",
+                              "the red ball",
+                              "a red ball near some balls",
+                              "a half red ball",
+                              "a dark red ball",
+                              "一个粉红色的球",
+                              "一个红色的球场",
+                              "两个红色的球",
+                              "一个红色的球和一个蓝色的球",
+                              "这个红色的球",
+                              "另一个红色的球",
+                              "第一个红色的球"}) {
+    EXPECT_THAT(told({unclear}), Not(AnyOf(HasSubstr("red"), HasSubstr("blue"), HasSubstr("white")))) << unclear;
+  }
+  EXPECT_EQ(told({"a red ball", "a blue ball"}), "ball");
+  EXPECT_EQ(told({"a red ball", "一个蓝色的球"}), "ball");
+  EXPECT_EQ(told({"a red ball"}, Polarity::none, "What lies on the left?"), "ball");
+  EXPECT_EQ(told({"a red ball"}, Polarity::none, "Describe the picture."), "ball red");
+}
+
+TEST(CaptionFacts, NumbersAreTakenFromPlainPhrases) {
+  for (const char* plain : {"two dogs", "Two dogs on a couch.", "A man with 2 dogs", "a picture of two dogs",
+                            "There are two dogs. Both dogs are asleep.", "两只狗", "草地上有两只狗在跑"}) {
+    EXPECT_THAT(told({plain}), HasSubstr("dog 2")) << plain;
+  }
+  EXPECT_EQ(told({"three men", "the men are old"}), "man 3");
+  EXPECT_EQ(told({"two dogs", "两只狗。"}), "dog 2");
+  for (const char* unclear : {"two dogs and three dogs",
+                              "two dogs on the left and two dogs on the right",
+                              "two dogs and a dog",
+                              "at least two dogs",
+                              "one or two dogs",
+                              "two dogs, another dog",
+                              "two of three dogs",
+                              "two dogs in each boat",
+                              "twenty two dogs",
+                              "two dog houses",
+                              "two dogs watch more dogs",
+                              "two dogs and some dogs",
+                              "a dog",
+                              "dogs",
+                              "一只狗",
+                              "十二只狗",
+                              "第二只狗",
+                              "至少有两只狗",
+                              "两只狗和三只狗",
+                              "两只狗屋",
+                              "每人有两只狗",
+                              "两三只狗"}) {
+    EXPECT_EQ(told({unclear}).find_first_of("0123456789"), std::string::npos) << unclear << ": " << told({unclear});
+  }
+  EXPECT_EQ(told({"two dogs", "three dogs"}), "dog");
+  EXPECT_EQ(told({"two dogs", "a dog"}), "dog");
+  EXPECT_EQ(told({"two dogs"}, Polarity::none, "How many dogs are on the left?"), "dog");
+}
+
+// Answers made of captions with several colours and numbers.
+TEST_F(Negatives, CaptionsGiveTrueAnswersAboutColoursAndNumbers) {
+  const std::string caption = "A red ball beside a blue kite, two dogs and a white and black cat.";
+  DatasetWriter writer(options_.input);
+  for (int i = 0; i < 60; ++i) {
+    writer.add(
+        {.id = std::to_string(i), .images = {std::to_string(i)}, .parts = {image_part(0), answer_part(caption)}});
+  }
+  writer.add({.id = "other", .images = {"other"}, .parts = {image_part(0), answer_part("A bus.")}});
+  writer.close();
+  options_.vocabulary = {{"ball", "球"}, {"kite", "风筝"}, {"dog", "狗"}, {"cat", "猫"}, {"bus", "公交车"}};
+  NegativesResult result = build_negatives(options_);
+  EXPECT_GT(result.turns["attribute negative"], 10);
+  EXPECT_EQ(result.turns["attribute negative"], result.turns["attribute positive"]);
+  EXPECT_GT(result.turns["count negative"], 10);
+  EXPECT_EQ(result.turns["count negative"], result.turns["count positive"]);
+  const Dataset set(options_.output);
+  for (std::int64_t i = 0; i < set.size(); i += 2) {
+    const Sample sample = set.read(i);
+    for (std::size_t p = 2; p < sample.parts.size(); p += 2) {
+      const std::string& question = sample.parts[p - 1].text;
+      const Part& answer = sample.parts[p];
+      const auto names = [&](const char* word) { return question.find(word) != std::string::npos; };
+      const bool yes = answer.polarity == Polarity::positive;
+      if (answer.task == "attribute") {
+        EXPECT_TRUE(names("ball") || names("kite")) << question;
+        EXPECT_EQ(names("ball") ? names(" red") : names(" blue"), yes) << question;
+        if (!yes) {
+          for (const char* named : {" red", " blue", " white", " black"}) EXPECT_FALSE(names(named)) << question;
+        }
+      } else if (answer.task == "count") {
+        EXPECT_TRUE(names("dog")) << question;
+        EXPECT_EQ(names("two"), yes) << question;
+      }
+    }
+  }
+}
+
+// Records that list a thing each: none of them lists all.
+TEST_F(Negatives, ListsThatDifferAreNotComplete) {
+  Vocabulary names(std::vector<ObjectName>{{"dog", "狗"}});
+  SceneReader scene(names);
+  const auto add = [&](const json& annotations) {
+    scene.add({.id = "", .images = {""}, .parts = {}, .annotations = annotations.dump()});
+  };
+  add({{"objects", {object("ball", "球", "red", 0, 0)}}});
+  add({{"objects", {object("ball", "球", "red", 0, 0)}}});
+  EXPECT_TRUE(scene.facts().complete);
+  ASSERT_EQ(scene.facts().objects.size(), 1U);
+  EXPECT_EQ(scene.facts().objects[0].colour, "red");
+  add({{"objects", {object("kite", "风筝", "", 9, 9)}}});
+  add({{"tags", {"Dog", "树", "狗"}}});
+  const SceneFacts facts = scene.facts();
+  EXPECT_FALSE(facts.complete);
+  std::set<std::string> there;
+  for (const KnownObject& known : facts.objects)
+    there.insert(names.name(known.thing).english + names.name(known.thing).chinese);
+  EXPECT_EQ(there, (std::set<std::string>{"ball球", "dog狗", "kite风筝", "树"}));
 }
 
 TEST_F(Negatives, SameSeedSameSet) {

@@ -11,6 +11,7 @@
 namespace skymm {
 namespace {
 
+using ::testing::AllOf;
 using testing::error_of;
 using ::testing::HasSubstr;
 
@@ -135,6 +136,68 @@ TEST(Mixture, TellsWhatItDrewOfEachSource) {
     ++counts[static_cast<std::size_t>(weighted.at(place).source)];
   }
   EXPECT_EQ(mixture(sources, {.seed = 5}).drawn(250), (std::vector<double>{225, 25}));
+}
+
+// The order that the checkpoints of such mixtures go on in.
+TEST(Mixture, SharesOfSomeSlotsOf4096KeepTheirOrder) {
+  const Mixture all =
+      mixture({std::make_shared<Numbered>(900), std::make_shared<Numbered>(70), std::make_shared<Numbered>(5)},
+              {.seed = 11, .shuffle = false, .source_weights = {900, 70, 3}});
+  const std::vector<int> slots = {3789, 295, 12};
+  std::vector<std::pair<double, int>> order;
+  for (int s = 0; s < 3; ++s) {
+    for (int k = 0; k < slots[static_cast<std::size_t>(s)]; ++k) {
+      order.emplace_back((k + 0.5) / slots[static_cast<std::size_t>(s)], s);
+    }
+  }
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  ASSERT_EQ(order.size(), 4096u);
+  std::vector<std::int64_t> next(3);
+  for (std::int64_t place = 0; place < 3 * 4096; ++place) {
+    const Draw draw = all.at(place);
+    const int source = order[static_cast<std::size_t>(place % 4096)].second;
+    const std::int64_t size = all.source(source).size(), at = next[static_cast<std::size_t>(source)]++;
+    ASSERT_EQ(draw.source, source) << place;
+    ASSERT_EQ(draw.index, at % size) << place;
+    ASSERT_EQ(draw.epoch, at / size) << place;
+  }
+}
+
+TEST(Mixture, SmallSharesAreNotDrawnMoreOftenThanAsked) {
+  const std::int64_t large = 50'000'000;
+  const std::vector<std::shared_ptr<const SampleSource>> sources = {std::make_shared<Numbered>(large),
+                                                                    std::make_shared<Numbered>(1000)};
+  const Mixture by_size = mixture(sources, {.source_weights = {1, 1}, .temperature = 1});
+  EXPECT_NEAR(by_size.drawn(large + 1000)[1] / 1000, 1, 0.15);
+  std::set<std::int64_t> drawn;
+  for (std::int64_t place = 0; place < 5'000'000; ++place) {
+    const Draw draw = by_size.at(place);
+    if (draw.source == 1) drawn.insert(draw.index);
+  }
+  EXPECT_NEAR(static_cast<double>(drawn.size()), 100, 15);
+}
+
+TEST(Mixture, SharesThatCannotBeDealtAreRefused) {
+  const auto sources = [](std::shared_ptr<const SampleSource> first) {
+    return std::vector<std::shared_ptr<const SampleSource>>{std::move(first), std::make_shared<Numbered>(10)};
+  };
+  EXPECT_THAT(error_of([&] {
+                mixture(sources(std::make_shared<Numbered>(90)), {.source_weights = {1e7, 1}});
+              }),
+              AllOf(HasSubstr("data set 2 of 2, of 10 samples, would get 1e-07"), HasSubstr("more weight")));
+  // A language of hardly a sample is no choice of anybody's: it does not end the run.
+  class OneIsChinese final : public SampleSource {
+   public:
+    std::int64_t size() const override { return 10'000'000; }
+    Sample read(std::int64_t) const override { return {}; }
+    std::int64_t count(Language of) const override {
+      return of == Language::chinese ? 1 : of == Language::english ? size() - 1 : 0;
+    }
+    std::int64_t find(Language, std::int64_t k) const override { return k; }
+  };
+  const Mixture all =
+      mixture(sources(std::make_shared<OneIsChinese>()), {.source_weights = {1, 1}, .language_weights = {1, 1, 0.5}});
+  EXPECT_EQ(all.size(), 10'000'009);
 }
 
 TEST(Mixture, TemperatureEvensOutSizes) {

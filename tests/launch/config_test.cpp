@@ -80,6 +80,20 @@ TEST_F(Config, ReadsTheMemoryOfARank) {
   EXPECT_THAT(error_of({"--parallel.memory", "much"}), HasSubstr("parallel.memory: 'much' is neither none nor a size"));
 }
 
+TEST_F(Config, DataSetsTakeWeightsOrEpochs) {
+  const TrainConfig config = parse({"--data.train", "x.h5:2e, y.h5:0.5e"});
+  EXPECT_THAT(config.data.train, ElementsAre(SourceConfig{"x.h5", 1, 2}, SourceConfig{"y.h5", 1, 0.5}));
+  EXPECT_THAT(to_ini(config), HasSubstr("train = x.h5:2e,y.h5:0.5e\n"));
+  EXPECT_EQ(parse_config({"--config", recipe(to_ini(config))}).value().data.train, config.data.train);
+  EXPECT_THAT(error_of({"--data.train", "x.h5:2e,y.h5:3"}), HasSubstr("give each of them epochs"));
+  EXPECT_THAT(error_of({"--data.train", "x.h5:2e,y.h5"}), HasSubstr("give each of them epochs"));
+  EXPECT_THAT(error_of({"--data.train", "x.h5:0e"}), HasSubstr("not more than 0"));
+  EXPECT_THAT(error_of({"--data.train", "x.h5:e"}), HasSubstr("data.train"));
+  EXPECT_THAT(error_of({"--data.train", "x.h5:2e", "--data.temperature", "1"}), HasSubstr("leave it 0"));
+  EXPECT_THAT(error_of({"--data.train", "x.h5:2e", "--data.chinese_weight", "2"}), HasSubstr("whole data sets"));
+  EXPECT_THAT(error_of({"--data.validation", "x.h5:2e"}), HasSubstr("data.validation takes no weights"));
+}
+
 TEST_F(Config, ParallelOptionsThatDoNotGoTogetherAreRefused) {
   EXPECT_THAT(error_of({"--parallel.schedule", "interleaved"}), HasSubstr("set parallel.chunks 2"));
   EXPECT_THAT(error_of({"--parallel.pipeline", "2", "--parallel.chunks", "2"}), HasSubstr("it is 1f1b"));

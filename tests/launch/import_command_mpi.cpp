@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <sstream>
 
 #include "io/dataset.hpp"
 #include "io/file.hpp"
@@ -72,6 +75,68 @@ TEST(ImportCommand, RanksWithoutWorkWaitForTheOthers) {
   set_watchdog_limit(300);
   EXPECT_EQ(code, 0);
   EXPECT_EQ(Dataset(folder.file("out")).size(), 2);
+}
+
+// The samples' ids and the lines of the rejects, whatever their order.
+std::vector<std::string> entries_of(const std::string& folder) {
+  std::vector<std::string> entries;
+  const Dataset set(folder);
+  for (std::int64_t i = 0; i < set.size(); ++i) entries.push_back(set.read(i).id);
+  std::istringstream rejects(read_file(folder + "/rejects.jsonl"));
+  for (std::string line; std::getline(rejects, line);) entries.push_back(line);
+  std::ranges::sort(entries);
+  return entries;
+}
+
+// One large input keeps all ranks busy; what they left when they were killed, one rank completes.
+TEST(ImportCommand, RanksShareOneInput) {
+  std::unique_ptr<TemporaryFolder> own;
+  if (ranks().rank() == 0) own = std::make_unique<TemporaryFolder>();
+  const std::string folder = gather_text(ranks(), own ? own->path() : "").front();
+  ImportOptions options;
+  options.format = "llava";
+  options.inputs = {folder + "/set.json"};
+  options.shard_bytes = 20'000;
+  if (ranks().rank() == 0) {
+    nlohmann::json entries = nlohmann::json::array();
+    for (int i = 0; i < 1500; ++i) {
+      const nlohmann::json turns = {{{"from", "human"}, {"value", "Who?"}},
+                                    {{"from", i % 100 == 7 ? "dog" : "gpt"}, {"value", "I am a model."}}};
+      entries.push_back({{"id", std::to_string(i)}, {"conversations", turns}});
+    }
+    std::string text = entries.dump();
+    text.back() = ',';  // torn: reported once, though all ranks read it
+    write_file(options.inputs[0], text);
+  }
+  ranks().barrier();
+  struct Killed {};
+  options.out = folder + "/out";
+  options.on_progress = [](const ImportProgress&) { throw Killed{}; };  // after its first shard
+  EXPECT_THROW(import_dataset(options, ranks()), Killed);
+  options.on_progress = {};
+  ranks().barrier();
+  if (ranks().rank() == 0) {
+    for (int part = 0; part < ranks().size(); ++part) {
+      EXPECT_TRUE(std::filesystem::exists(fmt::format("{}/shard-{:05}-00000.h5", options.out, part))) << part;
+    }
+    SingleCommunicator alone;
+    const ImportResult result = import_dataset(options, alone);
+    EXPECT_EQ(result.samples, 1485);
+    EXPECT_EQ(result.rejects, (std::map<std::string, std::int64_t>{{"malformed", 15}, {"input damaged", 1}}));
+    ImportOptions at_once = options;
+    at_once.out = folder + "/alone";
+    import_dataset(at_once, alone);
+    EXPECT_EQ(entries_of(options.out), entries_of(at_once.out));
+  }
+  options.out = folder + "/together";
+  EXPECT_EQ(import_dataset(options, ranks()).samples, 1485);
+  ranks().barrier();
+}
+
+TEST(ImportCommand, ARankUsesItsShareOfTheCoresOfItsHost) {
+  EXPECT_EQ(import_threads(16, {.ranks = 64, .local_ranks = 4, .hosts = 16}), 4);
+  EXPECT_EQ(import_threads(2, {.ranks = 3, .local_ranks = 3}), 1);
+  EXPECT_EQ(import_threads(8, {}), 8);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "launch/training/run_log.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -7,11 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "core/log.hpp"
 #include "io/file.hpp"
 #include "support/text.hpp"
 
 namespace skymm {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 class RunLogTest : public ::testing::Test {
  protected:
@@ -67,6 +72,34 @@ TEST_F(RunLogTest, BadSamplesAndCutsAreThoseOfTheWholeRun) {
   EXPECT_EQ(lines().back()["bad_samples"], 4);
   EXPECT_EQ(lines().back()["cut"], 7);
   EXPECT_EQ(nlohmann::json::parse(log.totals())["bad_samples"], 4);
+}
+
+class Empty final : public SampleSource {
+ public:
+  explicit Empty(std::int64_t size) : size_(size) {}
+  std::int64_t size() const override { return size_; }
+  Sample read(std::int64_t) const override { return {}; }
+
+ private:
+  std::int64_t size_;
+};
+
+TEST_F(RunLogTest, TellsTheEpochsOfEachDataSet) {
+  config_.data.train = {{"large", 1, 1}, {"small", 1, 2}};
+  config_.train.steps = 50;
+  config_.train.global_batch = 1000;
+  const Mixture mixture({std::make_shared<Empty>(100'000), std::make_shared<Empty>(30)},
+                        {.source_weights = {100'000, 60}});
+  RunLog log(config_, true);
+  const LogLevel before = log_level();
+  set_log_level(LogLevel::info);
+  ::testing::internal::CaptureStderr();
+  log.epochs_ahead(mixture, 50'000);
+  log.mixture(50, mixture, 50'000);
+  set_log_level(before);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("epochs that 50 steps of 1000 samples make: large 0.50 of 1, small 1.00 of 2"),
+                    HasSubstr("small 0.06% (1.00 epochs)")));
 }
 
 }  // namespace
