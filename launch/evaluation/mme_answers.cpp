@@ -1,7 +1,7 @@
 #include "launch/evaluation/mme_answers.hpp"
 
 #include "io/file.hpp"
-#include "launch/evaluation/shared_answers.hpp"
+#include "launch/evaluation/likelihood.hpp"
 
 namespace skymm {
 namespace {
@@ -17,18 +17,26 @@ Sample sample_of(const MmeQuestion& question) {
   return sample;
 }
 
+Language language_of(const MmeQuestion& question) {
+  return question.truth == "是" || question.truth == "否" ? Language::chinese : Language::english;
+}
+
 }  // namespace
 
-std::vector<std::vector<MmeResult>> answer_mme(Run& run, Communicator& ranks, const std::vector<MmeTask>& tasks) {
+std::vector<std::vector<MmeResult>> answer_mme(Run& run, Communicator& ranks, const std::vector<MmeTask>& tasks,
+                                               AnswerBy by) {
   std::vector<const MmeQuestion*> all;
   for (const MmeTask& task : tasks) {
     for (const MmeQuestion& question : task.questions) all.push_back(&question);
   }
-  const std::vector<std::string> answers = shared_answers(run, ranks,
-                                                          {.count = all.size(),
-                                                           .group = 2,
-                                                           .sample = [&](std::size_t i) { return sample_of(*all[i]); },
-                                                           .max_tokens = answer_tokens});
+  SharedQuestions questions{.count = all.size(),
+                            .group = 2,
+                            .sample = [&](std::size_t i) { return sample_of(*all[i]); },
+                            .max_tokens = answer_tokens};
+  if (by == AnswerBy::likelihood) {
+    questions.candidates = [&](std::size_t i) { return yes_no_candidates(language_of(*all[i])); };
+  }
+  const std::vector<std::string> answers = shared_answers(run, ranks, questions);
   std::vector<std::vector<MmeResult>> results;
   auto answer = answers.begin();
   for (const MmeTask& task : tasks) {
