@@ -33,11 +33,12 @@ MmbenchTable::MmbenchTable(const std::string& path) : table_(path, '\t') {
   const auto column = [&](const char* name) { return table_.column({name}); };
   index_ = column("index"), question_ = column("question"), hint_ = column("hint"), answer_ = column("answer");
   category_ = column("category"), l2_category_ = table_.column({"l2-category", "l2_category"}),
-  image_ = column("image");
+  image_ = column("image"), prediction_ = column("prediction");
   for (int i = 0; i < 4; ++i)
     options_[static_cast<std::size_t>(i)] = column(std::string(1, static_cast<char>('A' + i)).c_str());
   for (const auto& [name, place] :
        {std::pair{"index", index_}, {"question", question_}, {"image", image_}, {"A", options_[0]}}) {
+    if (std::string_view(name) == "image" && has_predictions()) continue;
     check(place >= 0, "{} has no column '{}'; an MMBench table has index, question, hint, A to D, answer, image", path,
           name);
   }
@@ -73,6 +74,7 @@ void MmbenchTable::decode(const std::vector<std::string>& fields, bool with_imag
   }
   row.category = field(fields, category_);
   row.l2_category = field(fields, l2_category_);
+  row.prediction = field(fields, prediction_);
   const std::string answer = field(fields, answer_);
   if (answer.size() == 1 && answer[0] >= 'A' && answer[0] < static_cast<char>('A' + row.options.size())) {
     row.answer = answer[0];

@@ -1,6 +1,6 @@
 // The rows of an MMBench table (Liu et al. 2023, arXiv:2307.06281): a TSV with the columns index, question, hint, A to
 // D, answer, category, image (base64), l2-category. The rotations of a question's options are rows of their own, with
-// index k * 1000000 + the question's.
+// index k * 1000000 + the question's. A table of results has the model's answers as prediction, and may lack the image.
 #pragma once
 
 #include <array>
@@ -21,8 +21,9 @@ struct MmbenchRow {
   std::vector<std::string> options;  // of A, B, ...; those that are there
   char answer = '\0';                // 'A' ...; '\0': the table does not tell (a test split)
   std::string category, l2_category;
-  std::string image;    // the picture's bytes
-  std::string problem;  // why the row cannot be used; empty: it can
+  std::string image;       // the picture's bytes
+  std::string prediction;  // of a table of results
+  std::string problem;     // why the row cannot be used; empty: it can
 };
 
 // "Hint: ...\nQuestion: ...\nOptions:\nA. ...\nPlease select the correct answer from the options above. \n"
@@ -31,6 +32,7 @@ std::string mmbench_prompt(const MmbenchRow& row);
 class MmbenchTable {
  public:
   explicit MmbenchTable(const std::string& path);  // throws Error where a column is missing
+  bool has_predictions() const { return prediction_ >= 0; }
 
   // The next row; false at the end. Pictures are decoded only where asked for: a row may name another row's index in
   // place of its picture, and then has its picture only if that row was read with pictures.
@@ -44,7 +46,7 @@ class MmbenchTable {
   std::string field(const std::vector<std::string>& fields, int column) const;
 
   TableReader table_;
-  int index_, question_, hint_, answer_, category_, l2_category_, image_;
+  int index_, question_, hint_, answer_, category_, l2_category_, image_, prediction_;
   std::array<int, 4> options_;
   std::vector<std::string> fields_;
   std::unordered_map<std::int64_t, std::string> pictures_;  // of rows that others may name; base64

@@ -11,6 +11,7 @@
 #include "launch/evaluation/answer_accuracy.hpp"
 #include "launch/evaluation/caption_names.hpp"
 #include "launch/evaluation/evaluation.hpp"
+#include "launch/evaluation/language.hpp"
 #include "launch/evaluation/mme_answers.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
@@ -22,26 +23,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Words = std::vector<std::string>;
 
-constexpr Language languages[] = {Language::english, Language::chinese};
-
-const char* code_of(Language language) { return language == Language::chinese ? "zh" : "en"; }
-
 // ---- mme
-
-struct MmeSet {
-  std::string language, dir;
-};
-
-// en/ and zh/ of the folder, or the folder itself, named "".
-std::vector<MmeSet> mme_sets(const std::string& dir) {
-  std::vector<MmeSet> sets;
-  for (const Language language : languages) {
-    const std::string inner = fmt::format("{}/{}", dir, code_of(language));
-    if (fs::is_directory(inner)) sets.push_back({code_of(language), inner});
-  }
-  if (sets.empty()) sets.push_back({"", dir});
-  return sets;
-}
 
 json figures_of(const MmeScore& score) {
   return {{"task", score.task},
@@ -79,61 +61,72 @@ json samples_of(const std::vector<MmeTask>& tasks, const std::vector<std::vector
                      {"image", tasks[t].questions[q].path},
                      {"question", results[t][q].question},
                      {"truth", results[t][q].truth},
-                     {"answer", results[t][q].response}});
+                     {"answer", results[t][q].response},
+                     {"right", is_right(results[t][q])}});
     }
   }
-  return shown_samples(all);
+  return all;
+}
+
+const char* code_of(const std::vector<MmeScore>& scores) {
+  return code_of(scores[0].rule == MmeRule::chinese ? Language::chinese : Language::english);
 }
 
 int score_result_files(const std::string& dir) {
-  for (const MmeSet& set : mme_sets(dir)) {
-    std::printf("%s\n%s\n", set.dir.c_str(), format_mme(score_mme_folder(set.dir)).c_str());
+  json languages = json::object();
+  for (const LanguageSet& set : language_sets(dir)) {
+    const std::vector<MmeScore> scores = score_mme_folder(set.path);
+    std::printf("%s\n%s\n", set.path.c_str(), format_mme(scores).c_str());
+    json& figures = languages[set.language.empty() ? code_of(scores) : set.language];
+    figures = figures_of(scores);
+    figures["results"] = set.path;
   }
+  write_scores(dir, languages);
   return 0;
 }
 
 int eval_mme(const Arguments& arguments) {
-  const auto given = [&](const char* name) { return arguments.find(name) != nullptr; };
-  if (!given("run") && !given("data")) {
-    if (!given("results")) fail_usage("skymm eval mme needs --run and --data, or --results; --help shows how");
-    if (given("limit")) fail_usage("--limit goes with --run: existing result files are scored whole");
-    if (given("device")) fail_usage("--device goes with --run: scoring result files needs none");
+  if (scores_results(arguments, {"limit", "device", "by"})) {
     const std::unique_ptr<Communicator> ranks = world();
     return ranks->rank() == 0 ? score_result_files(arguments.required("results")) : 0;
   }
   const std::string dir = arguments.required("run"), data = arguments.required("data");
-  const std::string results_dir = given("results") ? arguments.required("results") : dir + "/eval/mme";
+  const AnswerBy by = arguments.get("by", parse_answer_by, AnswerBy::generation);
+  const std::string name = figures_name("mme", by);
+  const std::string results_dir =
+      arguments.find("results") != nullptr ? arguments.required("results") : fmt::format("{}/eval/{}", dir, name);
   const auto limit = static_cast<std::size_t>(arguments.get("limit", parse_count, std::int64_t{0}));
   const std::unique_ptr<Communicator> ranks = world();
-  std::vector<std::pair<std::string, std::vector<MmeTask>>> sets;
-  for (const MmeSet& set : mme_sets(data)) {
-    std::vector<MmeTask> tasks = read_mme(set.dir);
+  std::vector<std::pair<LanguageSet, std::vector<MmeTask>>> sets;
+  for (const LanguageSet& set : language_sets(data)) {
+    std::vector<MmeTask> tasks = read_mme(set.path);
     for (MmeTask& task : tasks) {
       if (limit > 0 && task.questions.size() > 2 * limit) task.questions.resize(2 * limit);
     }
-    sets.emplace_back(set.language, std::move(tasks));
+    sets.emplace_back(set, std::move(tasks));
   }
   Run run = open_to_evaluate(arguments, true, *ranks);
-  json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
-  for (auto& [language, tasks] : sets) {
-    const auto [results, unasked, stopped] = answer_mme(run, *ranks, tasks);
+  json languages = json::object();
+  for (const auto& [set, tasks] : sets) {
+    const auto [results, unasked, stopped] = answer_mme(run, *ranks, tasks, by);
     if (ranks->rank() != 0) continue;
     std::vector<MmeScore> scores;
     for (std::size_t t = 0; t < tasks.size(); ++t) scores.push_back(score_mme(tasks[t].name, results[t]));
     const json left_out = report_unasked(unasked, static_cast<std::size_t>(total_mme(scores).questions));
-    if (language.empty())
-      language = code_of(scores[0].rule == MmeRule::chinese ? Language::chinese : Language::english);
+    const std::string language = set.language.empty() ? code_of(scores) : set.language;
     const std::string folder = fmt::format("{}/{}", results_dir, language);
     fs::create_directories(folder);
     for (std::size_t t = 0; t < tasks.size(); ++t) {
       write_mme_results(fmt::format("{}/{}.txt", folder, tasks[t].name), results[t]);
     }
-    std::printf("MME %s\n%s\n", language.c_str(), format_mme(scores).c_str());
-    figures["languages"][language] = figures_of(scores);
-    figures["languages"][language]["samples"] = samples_of(tasks, results);
-    figures["languages"][language]["unasked"] = left_out;
+    std::printf("MME %s%s\n%s\n", language.c_str(), label_of(by).c_str(), format_mme(scores).c_str());
+    json& figures = languages[language];
+    figures = figures_of(scores);
+    figures.update({{"data", set.path}, {"by", name_of(by)}, {"limit", limit}});
+    figures["samples"] = samples_of(tasks, results);
+    figures["unasked"] = left_out;
   }
-  if (ranks->rank() == 0) write_figures(dir, "mme", figures);
+  if (ranks->rank() == 0) write_languages(fmt::format("{}/eval/{}.json", dir, name), languages);
   return 0;
 }
 
@@ -181,7 +174,7 @@ void report_answers(Run& run, Communicator& ranks, const std::vector<Sample>& mi
   std::printf("%s\n", format_table(table).c_str());
   figures["kinds"] = to_json(table);
   figures["totals"] = json::array();
-  for (const Language language : languages) {
+  for (const Language language : asked_languages) {
     for (const bool yes_no : {true, false}) {
       const AnswerCount sum = total(table, language, yes_no);
       if (sum.asked == 0) continue;
@@ -249,7 +242,7 @@ int eval_names(const Arguments& arguments) {
   const std::vector<Sample> mine = read_share(data, 0, limit, *ranks);
   Run run = open_to_evaluate(arguments, true, *ranks);
   json figures = {{"run", dir}, {"data", data}, {"limit", limit}, {"languages", json::object()}};
-  for (const Language language : languages) {
+  for (const Language language : asked_languages) {
     const CaptionNames own = caption_names(run, mine, language);
     CaptionNames names;
     for (const std::string& text : gather_text(*ranks, json{own.named, own.right, own.present}.dump())) {
@@ -277,7 +270,7 @@ int eval_names(const Arguments& arguments) {
 int mme_command(const Words& words) {
   return evaluate(
       "mme",
-      "skymm eval mme --run DIR --data DIR [--results DIR] [--limit N]\n"
+      "skymm eval mme --run DIR --data DIR [--by generation|likelihood] [--results DIR] [--limit N]\n"
       "skymm eval mme --results DIR\n\n"
       "Asks the questions of an MME folder, or scores result files that exist already. acc is the share of right\n"
       "answers, acc+ that of pictures with both right, the score 100 (acc + acc+). The rule is MME's own; answers in\n"
@@ -289,8 +282,9 @@ int mme_command(const Words& words) {
        device_flag,
        {"data", "DIR", "MME folder (a folder a task), or a folder that has such folders named en and zh"},
        {"results", "DIR",
-        "with --run: where result files go, default RUN/eval/mme; alone: the result files to score, <task>.txt, or "
-        "folders en and zh of them"},
+        "with --run: where result files go, default RUN/eval/mme (mme_by_likelihood); alone: the result files to "
+        "score, <task>.txt, or folders en and zh of them, whose figures go to scores.json in that folder"},
+       by_flag,
        {"limit", "N", "pictures of each task; default 0: all"}},
       words, eval_mme);
 }

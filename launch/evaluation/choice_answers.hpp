@@ -11,15 +11,20 @@
 
 namespace skymm {
 
-// Of MMBench and POPE; MME's are shorter.
-inline constexpr int choice_tokens = 16;
+struct ChoiceOptions {
+  std::string after = {};  // put behind each question
+  int max_tokens = 16;     // of an answer that is generated; MME's are shorter
+  AnswerBy by = AnswerBy::generation;
+};
 
-// Question i is asked by rank i % ranks.size(), which must have its picture. after: put behind each question.
+// Question i is asked by rank i % ranks.size(), which must have its picture. By likelihood: the letter of an option.
 SharedAnswers answer_mmbench(const Answerer& who, Communicator& ranks, const std::vector<MmbenchQuestion>& questions,
-                             const std::string& after = "", int max_tokens = choice_tokens);
+                             const ChoiceOptions& options = {});
 
-// images: the folder of the pictures.
+// images: the folder of the pictures. By likelihood: yes or no in the language of the split's rule.
 SharedAnswers answer_pope(const Answerer& who, Communicator& ranks, const PopeSplit& split, const std::string& images,
-                          const std::string& after = "");
+                          const ChoiceOptions& options = {});
+// Where the picture of a question is.
+std::string picture_of(const PopeQuestion& question, const std::string& images);
 
 }  // namespace skymm

@@ -1,7 +1,9 @@
 #include "launch/evaluation/evaluation.hpp"
 
-#include <algorithm>
+#include <fmt/chrono.h>
+
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -22,13 +24,15 @@ Run open_to_evaluate(const Arguments& arguments, bool needs_eyes, Communicator& 
   return run;
 }
 
-void write_figures(const std::string& run_dir, const std::string& name, const json& figures) {
-  std::filesystem::create_directories(run_dir + "/eval");
-  const std::string path = fmt::format("{}/eval/{}.json", run_dir, name);
+namespace {
+
+void write_json(const std::string& path, const json& figures) {
   // Text that comes from file names and answers may be no UTF-8.
   write_file(path, figures.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
   log::info("the figures are in {}", path);
 }
+
+}  // namespace
 
 json report_unasked(const std::vector<Unasked>& unasked, std::size_t questions) {
   check(unasked.empty() || unasked.size() < questions, "none of the {} questions could be asked; the first: {}",
@@ -37,12 +41,52 @@ json report_unasked(const std::vector<Unasked>& unasked, std::size_t questions) 
   return figures_of(unasked);
 }
 
-json shown_samples(const json& all) {
-  constexpr std::size_t most = 24;
-  json chosen = json::array();
-  const std::size_t n = std::min(most, all.size());
-  for (std::size_t i = 0; i < n; ++i) chosen.push_back(all[i * all.size() / n]);
-  return chosen;
+void write_figures(const std::string& run_dir, const std::string& name, const json& figures) {
+  std::filesystem::create_directories(run_dir + "/eval");
+  write_json(fmt::format("{}/eval/{}.json", run_dir, name), figures);
+}
+
+std::string figures_name(const std::string& benchmark, AnswerBy by) {
+  return by == AnswerBy::generation ? benchmark : benchmark + "_by_likelihood";
+}
+
+std::string label_of(AnswerBy by) { return fmt::format(", by {}", name_of(by)); }
+
+void write_languages(const std::string& path, json languages) {
+  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) {
+    std::filesystem::create_directories(folder);
+  }
+  const std::string time = fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr)));
+  for (json& figures : languages) figures["time"] = time;
+  if (std::filesystem::exists(path)) {
+    const json former = json::parse(read_file(path), nullptr, false);
+    if (former.is_object() && former.contains("languages") && former.at("languages").is_object()) {
+      for (const auto& [language, figures] : former.at("languages").items()) {
+        if (!languages.contains(language)) languages[language] = figures;
+      }
+    }
+  }
+  write_json(path, {{"languages", languages}});
+}
+
+void write_scores(const std::string& results, const json& languages) {
+  const std::filesystem::path path(results);
+  const std::filesystem::path folder = std::filesystem::is_directory(path) ? path : path.parent_path();
+  try {
+    write_languages((folder / "scores.json").string(), languages);
+  } catch (const Error& error) {
+    log::warn("the figures are not in a file: {}", error.message());
+  }
+}
+
+bool scores_results(const Arguments& arguments, const std::vector<std::string>& of_run) {
+  const auto given = [&](const std::string& name) { return arguments.find(name) != nullptr; };
+  if (given("run") || given("data")) return false;
+  if (!given("results")) fail_usage("{} needs --run and --data, or --results; --help shows how", arguments.command);
+  for (const std::string& name : of_run) {
+    if (given(name)) fail_usage("--{} goes with --run: existing result files are scored as they are", name);
+  }
+  return true;
 }
 
 int evaluate(const char* name, const char* help, const std::vector<Flag>& flags, const std::vector<std::string>& words,

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <string_view>
-#include <unordered_map>
 
 #include "core/error.hpp"
 #include "core/progress.hpp"
 #include "launch/assembly/batches.hpp"
 #include "launch/evaluation/answer_text.hpp"
+#include "launch/evaluation/pictures.hpp"
 
 namespace skymm {
 namespace {
@@ -19,32 +19,6 @@ struct Sequence {
   AnswerText text;
   std::vector<std::int32_t> answer = {};
   bool done = false;
-};
-
-// The distinct pictures of a batch: several questions about one picture cost the ViT once.
-class Pictures {
- public:
-  explicit Pictures(const ImageSpec& spec) : spec_(spec) {}
-
-  std::int64_t add(const Sample& sample, std::size_t image) {
-    const auto [entry, is_new] = numbers_.try_emplace(sample.images[image], size());
-    if (is_new) {
-      try {
-        const std::vector<float> one = load_pixels(sample.images[image], spec_);
-        pixels_.insert(pixels_.end(), one.begin(), one.end());
-      } catch (const Error& error) {
-        fail("{}: {}", sample.id, error.message());
-      }
-    }
-    return entry->second;
-  }
-  std::int64_t size() const { return static_cast<std::int64_t>(numbers_.size()); }
-  const std::vector<float>& pixels() const { return pixels_; }
-
- private:
-  ImageSpec spec_;
-  std::unordered_map<std::string_view, std::int64_t> numbers_;  // by their bytes
-  std::vector<float> pixels_;
 };
 
 // Prompts that are answered together: read once, then a token of each at a time.
@@ -97,22 +71,12 @@ class Answering {
             model_.device()};
   }
 
-  // Of every prompt's pictures, prompt by prompt; each distinct one went through the ViT once.
+  // Of every prompt's pictures, prompt by prompt.
   Tensor picture_features() const {
-    if (pictures_.size() == 0) return {};
-    const Tensor pixels = to_pixels(pictures_.pixels(), images_.size, model_.dtype());
-    const Tensor all = model_.features(pixels.to(model_.device()));
-    const std::int64_t patches = all.dim(0) / pictures_.size();
-    std::vector<std::int32_t> rows;
-    for (const Sequence& sequence : sequences_) {
-      for (const std::int64_t picture : sequence.pictures) {
-        for (std::int64_t i = 0; i < patches; ++i) rows.push_back(static_cast<std::int32_t>(picture * patches + i));
-      }
-    }
-    const auto count = static_cast<std::int64_t>(rows.size());
-    const Tensor chosen = Tensor::empty({count, all.dim(1)}, all.dtype(), all.device());
-    kernels(all).gather_rows(all, Tensor::from(rows, {count}, all.device()), chosen);
-    return chosen;
+    std::vector<std::int64_t> shown;
+    for (const Sequence& sequence : sequences_)
+      shown.insert(shown.end(), sequence.pictures.begin(), sequence.pictures.end());
+    return pictures_.features(model_, shown);
   }
 
   // The tokens that the cache does not have yet, of the sequences that go on.

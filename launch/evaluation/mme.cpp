@@ -157,6 +157,12 @@ MmeVerdict read_response(std::string_view response, MmeRule rule) {
   return has("no") ? MmeVerdict::no : MmeVerdict::other;
 }
 
+bool is_right(const MmeResult& result) {
+  const std::optional<Truth> truth = read_truth(result.truth);
+  check(truth.has_value(), "the truth '{}' is neither Yes, No, 是 nor 否", result.truth);
+  return read_response(result.response, truth->rule) == (truth->yes ? MmeVerdict::yes : MmeVerdict::no);
+}
+
 std::vector<MmeTask> read_mme(const std::string& dir) {
   check(fs::is_directory(dir), "{} is no folder; an MME folder holds a folder a task: {}", dir, all_task_names());
   std::vector<MmeTask> tasks;

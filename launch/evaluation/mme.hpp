@@ -56,6 +56,8 @@ struct MmeResult {
   std::string picture, question, truth, response;
 };
 
+bool is_right(const MmeResult& result);  // by the rule that follows from its truth; throws Error where that is neither
+
 // Tabs and line ends within a response become spaces.
 void write_mme_results(const std::string& path, const std::vector<MmeResult>& results);
 // Throws Error that names the line, where it has not four fields, the pair is torn, or the truth is neither yes nor no.

@@ -16,7 +16,8 @@ struct MmeAnswers {
 };
 
 // The same on every rank: ranks share the work picture by picture, and all of them must call this. Greedy, a few tokens
-// an answer, each question by itself.
-MmeAnswers answer_mme(const Answerer& who, Communicator& ranks, const std::vector<MmeTask>& tasks);
+// an answer, each question by itself; or the more likely of yes and no in the language of the question's truth.
+MmeAnswers answer_mme(const Answerer& who, Communicator& ranks, const std::vector<MmeTask>& tasks,
+                      AnswerBy by = AnswerBy::generation);
 
 }  // namespace skymm

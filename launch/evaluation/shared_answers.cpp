@@ -8,6 +8,7 @@
 #include "core/log.hpp"
 #include "launch/config/options.hpp"
 #include "launch/evaluation/generation.hpp"
+#include "launch/evaluation/likelihood.hpp"
 #include "parallel/gather_text.hpp"
 
 namespace skymm {
@@ -47,6 +48,7 @@ class Share {
     std::vector<Sample> samples;
     for (const std::size_t number : numbers) samples.push_back(questions_.sample(number));
     try {
+      if (questions_.candidates) return most_likely(samples, numbers);
       return generate(who_.model, who_.prompts, who_.images, samples,
                       {.max_tokens = questions_.max_tokens, .batch_size = 32});
     } catch (const Error& error) {
@@ -56,6 +58,15 @@ class Share {
     }
   }
 
+  // numbers: those of the samples among the questions.
+  std::vector<std::string> most_likely(const std::vector<Sample>& samples, std::span<const std::size_t> numbers) const {
+    std::vector<Choice> choices;
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      choices.push_back({samples[i], questions_.candidates(numbers[i])});
+    }
+    return most_likely_answers(who_.model, who_.prompts, who_.images, choices);
+  }
+
   const Answerer& who_;
   const SharedQuestions& questions_;
   json answers_ = json::array();
@@ -63,6 +74,14 @@ class Share {
 };
 
 }  // namespace
+
+std::string_view name_of(AnswerBy by) { return by == AnswerBy::generation ? "generation" : "likelihood"; }
+
+AnswerBy parse_answer_by(std::string_view text) {
+  if (text == name_of(AnswerBy::generation)) return AnswerBy::generation;
+  if (text == name_of(AnswerBy::likelihood)) return AnswerBy::likelihood;
+  fail("'{}' is neither generation nor likelihood", text);
+}
 
 Answerer::Answerer(const TrainConfig& config, const Assembly& assembly)
     : model(*assembly.model), prompts(assembly.prompts(config)), images(assembly.images) {}

@@ -1,9 +1,11 @@
 // A model's answers to many prompts, the work shared by the ranks.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/communicator.hpp"
@@ -11,6 +13,14 @@
 #include "launch/evaluation/run.hpp"
 
 namespace skymm {
+
+// Where an answer comes from.
+enum class AnswerBy : std::uint8_t {
+  generation,
+  likelihood  // it is the most likely of a few; such figures do not compare with those of generated answers
+};
+std::string_view name_of(AnswerBy by);
+AnswerBy parse_answer_by(std::string_view text);  // throws Error on what is none of their names
 
 // Who is asked: the whole model on each rank, of a run that was opened or of one that trains. Must not outlive it.
 struct Answerer {
@@ -30,6 +40,8 @@ struct SharedQuestions {
   std::size_t group = 1;                      // neighbours that one rank answers, since they share a picture
   std::function<Sample(std::size_t)> sample;  // of a question: its picture and text; called by the rank that asks it
   int max_tokens = 4;                         // of an answer
+  // Where given: what a question may be answered with. The answer is the most likely of these; none is generated.
+  std::function<std::vector<std::string>(std::size_t)> candidates = {};
 };
 
 // A question that could not be asked: its prompt is too long, say, or its picture cannot be read.

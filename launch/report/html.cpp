@@ -20,8 +20,7 @@ std::string_view media_type(std::string_view bytes) {
   return "";
 }
 
-std::string shrunk(const std::string& bytes) {
-  constexpr int longest = 512;
+std::string shrunk(const std::string& bytes, int longest) {
   const Image image = decode_image(bytes);
   const double scale = std::min(1.0, static_cast<double>(longest) / std::max(image.width, image.height));
   const auto side = [&](int length) { return std::max(1, static_cast<int>(std::lround(length * scale))); };
@@ -66,12 +65,12 @@ std::string escape_html(std::string_view text) {
   return escaped;
 }
 
-std::string image_source(const std::string& bytes, std::size_t most_bytes) {
+std::string image_source(const std::string& bytes, std::size_t most_bytes, int longest) {
   const std::string_view type = media_type(bytes);
   if (type.empty()) return "";
   if (bytes.size() <= most_bytes) return fmt::format("data:{};base64,{}", type, encode_base64(bytes));
   try {
-    return "data:image/jpeg;base64," + encode_base64(shrunk(bytes));
+    return "data:image/jpeg;base64," + encode_base64(shrunk(bytes, longest));
   } catch (const Error&) {
     return "";
   }

@@ -11,8 +11,8 @@ namespace skymm {
 std::string escape_html(std::string_view text);
 
 // <img> source of a PNG, JPEG or WebP that holds the picture itself; "" where the bytes are none of these. Pictures of
-// more than `most_bytes` are shrunk to 512 pixels a side, and are left out ("") where they cannot be decoded.
-std::string image_source(const std::string& bytes, std::size_t most_bytes = 150'000);
+// more than `most_bytes` are shrunk to `longest` pixels a side, and are left out ("") where they cannot be decoded.
+std::string image_source(const std::string& bytes, std::size_t most_bytes = 150'000, int longest = 512);
 
 // 1,234,567
 std::string grouped(std::int64_t value);

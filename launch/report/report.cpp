@@ -157,10 +157,29 @@ std::string scores_of(const ReportData& report) {
          "score: acc + acc+, at most 200; the upright mark is what guessing scores, 75.</p>\n</section>\n";
 }
 
-std::string card_of(const SampleCard& card) {
+// Hands out pictures for as long as the page stays small.
+class SamplePictures {
+ public:
+  std::string source(const std::string& image) {
+    if (image.empty()) return "";
+    constexpr std::size_t most_bytes = 20'000, most_altogether = 4'000'000;
+    constexpr int longest = 320;  // as wide as cards get
+    const std::string source = bytes_ < most_altogether ? image_source(image, most_bytes, longest) : "";
+    left_out_ += bytes_ >= most_altogether;
+    bytes_ += source.size();
+    return source;
+  }
+  int left_out() const { return left_out_; }
+
+ private:
+  std::size_t bytes_ = 0;
+  int left_out_ = 0;
+};
+
+std::string card_of(const SampleCard& card, SamplePictures& pictures) {
   const bool flawless = std::ranges::all_of(card.exchanges, &Exchange::right);
   std::string page = fmt::format("<article class=\"card sample{}\">\n", flawless ? " flawless" : "");
-  const std::string source = image_source(card.image);
+  const std::string source = pictures.source(card.image);
   if (!source.empty()) page += fmt::format("<img alt=\"{}\" src=\"{}\"/>\n", escape_html(card.caption), source);
   if (!card.caption.empty()) page += fmt::format("<h4>{}</h4>\n", text_of(spaced(card.caption)));
   page += "<ul>\n";
@@ -185,11 +204,18 @@ std::string samples_of(const ReportData& report) {
       "<section>\n<h2>Samples</h2>\n<input type=\"checkbox\" id=\"only-wrong\"/><label class=\"filter\" "
       "for=\"only-wrong\">only the wrong answers ({} of {} shown here)</label>\n",
       wrong, asked);
+  SamplePictures pictures;
   for (const auto& [name, cards] : by_group(report.samples)) {
     if (!name.empty()) page += fmt::format("<h3 class=\"group\">{}</h3>\n", text_of(name));
+    const auto note = std::ranges::find(report.sample_notes, name, &std::pair<std::string, std::string>::first);
+    if (note != report.sample_notes.end()) page += fmt::format("<p class=\"aside\">{}</p>\n", text_of(note->second));
     page += "<div class=\"cards\">\n";
-    for (const SampleCard* card : cards) page += card_of(*card);
+    for (const SampleCard* card : cards) page += card_of(*card, pictures);
     page += "</div>\n";
+  }
+  if (pictures.left_out() > 0) {
+    page += fmt::format("<p class=\"aside\">{} pictures are left out, so that this page stays small.</p>\n",
+                        pictures.left_out());
   }
   return page + "</section>\n";
 }

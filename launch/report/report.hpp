@@ -44,7 +44,7 @@ struct Exchange {
 };
 
 struct SampleCard {
-  std::string group;    // heading under which it stands, such as the language
+  std::string group;    // heading under which it stands, such as "MME, English"
   std::string caption;  // the task
   std::string image;    // encoded PNG, JPEG or WebP; "": no picture
   std::vector<Exchange> exchanges;
@@ -59,9 +59,11 @@ struct ReportData {
   std::vector<Figure> figures;
   std::vector<ScoreTable> scores;
   std::vector<SampleCard> samples;
-  std::string trainable, config;  // plain text
+  std::vector<std::pair<std::string, std::string>> sample_notes;  // under a group's heading: how many there are in all
+  std::string trainable, config;                                  // plain text
 };
 
+// Pictures of samples are shrunk, and left out (which the page says) where they are more than some megabytes together.
 std::string render_report(const ReportData& report);
 
 // From what a run directory holds: config.ini, starts.jsonl, metrics.jsonl, trainable.txt, eval/*.json. Where its

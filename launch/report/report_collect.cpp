@@ -207,7 +207,7 @@ ReportData collect_report(const std::string& run_dir) {
     add_gates(report, each.dir, each.label);
   }
   add_more_plots(report, run);
-  add_mme(report, run_dir);
+  add_answers(report, run_dir);
   report.trainable = text_if_there(run_dir + "/trainable.txt");
   report.config = text_if_there(run_dir + "/config.ini");
   return report;

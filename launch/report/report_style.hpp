@@ -82,7 +82,8 @@ tfoot td { font-weight: 600; } tfoot tr:first-child td { border-top: 2px solid v
 .sample img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: var(--track); }
 .sample h4 { margin: 10px 14px 7px; font-size: 12.5px; font-weight: 500; color: var(--soft); }
 .sample ul { list-style: none; margin: 0; padding: 0 14px 5px; }
-.sample li { padding: 7px 0 9px; border-top: 1px solid var(--line); font-size: 14.5px; line-height: 1.4; overflow-wrap: anywhere; }
+.sample li { padding: 7px 0 9px; border-top: 1px solid var(--line); font-size: 14.5px; line-height: 1.4; overflow-wrap: anywhere;
+  white-space: pre-line; }
 .reply { display: inline-block; margin: 5px 8px 0 0; padding: 1px 9px; border-radius: 6px; font-weight: 550; }
 .right .reply { color: var(--right); background: var(--right-ground); }
 .wrong .reply { color: var(--wrong); background: var(--wrong-ground); }

@@ -1,8 +1,6 @@
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "io/base64.hpp"
 #include "launch/eval_command.hpp"
 #include "launch/evaluation/mme_answers.hpp"
 #include "launch/evaluation/run.hpp"
@@ -45,12 +43,14 @@ TEST(EvalCommand, RanksGiveTheAnswersOfOne) {
   skymm::Run run = open_run(folder.file("run"));
   SingleCommunicator alone;
   for (const char* language : {"en", "zh"}) {
-    const std::vector<MmeTask> tasks = read_mme(folder.file("mme/") + language);
-    const auto mine = answer_mme(run, alone, tasks).results, shared = answer_mme(run, ranks(), tasks).results;
-    ASSERT_EQ(shared.size(), mine.size());
-    for (std::size_t t = 0; t < mine.size(); ++t) {
-      ASSERT_EQ(shared[t].size(), mine[t].size());
-      for (std::size_t q = 0; q < mine[t].size(); ++q) EXPECT_EQ(shared[t][q].response, mine[t][q].response);
+    for (const AnswerBy by : {AnswerBy::generation, AnswerBy::likelihood}) {
+      const std::vector<MmeTask> tasks = read_mme(folder.file("mme/") + language);
+      const auto mine = answer_mme(run, alone, tasks, by).results, shared = answer_mme(run, ranks(), tasks, by).results;
+      ASSERT_EQ(shared.size(), mine.size());
+      for (std::size_t t = 0; t < mine.size(); ++t) {
+        ASSERT_EQ(shared[t].size(), mine[t].size());
+        for (std::size_t q = 0; q < mine[t].size(); ++q) EXPECT_EQ(shared[t][q].response, mine[t][q].response);
+      }
     }
   }
 }
@@ -87,44 +87,40 @@ TEST(EvalCommand, RunsOnSeveralRanks) {
   EXPECT_EQ(asked, 2 * 10);
 }
 
+// The figures, without the time at which they were found, which differs from run to run.
+nlohmann::json figures(const std::string& path) {
+  auto languages = nlohmann::json::parse(read_file(path)).at("languages");
+  for (auto& language : languages) language.erase("time");
+  return languages;
+}
+
 TEST(EvalCommand, AsksMmbenchAndPopeOverTheRanks) {
   const SharedFolder folder;
   prepare(folder);
   if (ranks().rank() == 0) {
-    std::string rows = "index\tquestion\thint\tA\tB\tC\tanswer\tcategory\timage\tl2-category\n", lines;
-    for (int i = 0; i < 3; ++i) {
-      rows += fmt::format("{}\tWhat is it?\tnan\tpanda\tdumpling\tkite\tB\tthing\t{}\t{}\n", i,
-                          encode_base64(tiny_picture(i)), i == 0 ? "LR" : "CP");
-      write_file(folder.file(fmt::format("{}.png", i)), tiny_picture(i));
-      for (const char* label : {"yes", "no"}) {
-        lines +=
-            fmt::format(R"({{"question_id": {0}, "image": "{0}.png", "text": "Is there a kite?", "label": "{1}"}})", i,
-                        label) +
-            "\n";
-      }
-    }
-    write_file(folder.file("mmbench.tsv"), rows);
-    write_file(folder.file("pope_popular.json"), lines);
+    write_tiny_mmbench(folder.file("mmbench"));
+    write_tiny_pope(folder.file("pope"));
   }
   ranks().barrier();
-  EXPECT_EQ(
-      eval_command({"mmbench", "--run", folder.file("run"), "--data", folder.file("mmbench.tsv"), "--tokens", "2"}), 0);
-  EXPECT_EQ(eval_command({"pope", "--run", folder.file("run"), "--data", folder.file("pope_popular.json"), "--images",
-                          folder.file("."), "--after", " Please answer yes or no."}),
-            0);
-  ranks().barrier();
-  const auto mmbench = nlohmann::json::parse(read_file(folder.file("run/eval/mmbench.json")));
-  EXPECT_EQ(mmbench.at("all").at("questions"), 3);
-  EXPECT_EQ(mmbench.at("all").at("rotations"), 9);
-  EXPECT_EQ(mmbench.at("l2").size(), 2U);
-  EXPECT_EQ(mmbench.at("l2").at(0).at("name"), "CP");
-  const std::string answers = read_file(folder.file("run/eval/mmbench.tsv"));
-  EXPECT_EQ(std::count(answers.begin(), answers.end(), '\n'), 10);
-  const auto pope = nlohmann::json::parse(read_file(folder.file("run/eval/pope.json"))).at("splits").at(0);
-  EXPECT_EQ(pope.at("split"), "popular");
-  EXPECT_EQ(pope.at("questions"), 6);
-  // The same picture and question, once with each label: one of the two is right.
-  EXPECT_DOUBLE_EQ(pope.at("accuracy").get<double>(), 0.5);
+  const std::string run = folder.file("run");
+  for (const std::string by : {"generation", "likelihood"}) {
+    EXPECT_EQ(eval_command({"mmbench", "--run", run, "--data", folder.file("mmbench"), "--by", by}), 0);
+    EXPECT_EQ(eval_command({"pope", "--run", run, "--data", folder.file("pope"), "--by", by, "--after", " Say it."}),
+              0);
+    ranks().barrier();
+    const std::string suffix = by == "generation" ? ".json" : "_by_likelihood.json";
+    const auto mmbench = figures(run + "/eval/mmbench" + suffix), pope = figures(run + "/eval/pope" + suffix);
+    ASSERT_EQ(mmbench.size(), 2U);
+    EXPECT_EQ(mmbench.at("en").at("all").at("questions"), 3);
+    EXPECT_EQ(mmbench.at("en").at("all").at("rotations"), 9);
+    EXPECT_EQ(mmbench.at("en").at("l2").at(0).at("name"), "CP");
+    EXPECT_EQ(mmbench.at("zh").at("samples").size(), 9U);
+    ASSERT_EQ(pope.size(), 2U);
+    EXPECT_EQ(pope.at("zh").at("splits").at(0).at("split"), "random");
+    EXPECT_EQ(pope.at("zh").at("splits").at(0).at("questions"), 4);
+    EXPECT_DOUBLE_EQ(pope.at("zh").at("splits").at(0).at("accuracy").get<double>(), 0.5);
+    EXPECT_EQ(pope.at("en").at("samples").size(), 8U);
+  }
 }
 
 // Rank 1 gets the second picture, which takes longer to read than a rank may wait in training.
@@ -148,7 +144,7 @@ TEST(EvalCommand, RanksThatAreDoneWaitForTheSlowest) {
   set_watchdog_limit(300);
   EXPECT_EQ(code, 0);
   ranks().barrier();
-  const auto pope = nlohmann::json::parse(read_file(folder.file("run/eval/pope.json"))).at("splits").at(0);
+  const auto pope = figures(folder.file("run/eval/pope.json")).at("en").at("splits").at(0);
   EXPECT_EQ(pope.at("questions"), 7);
   EXPECT_EQ(pope.at("unasked").at("count"), 0);
 }

@@ -7,6 +7,7 @@
 #include "io/dataset.hpp"
 #include "io/picturebook/picturebook.hpp"
 #include "launch/config/options.hpp"
+#include "launch/evaluation/likelihood.hpp"
 #include "launch/evaluation/mme_answers.hpp"
 #include "parallel/communicator.hpp"
 #include "support/tiny_run.hpp"
@@ -30,6 +31,8 @@ class EvalCommand : public ::testing::Test {
     testing::write_tiny_run(run());
     testing::write_tiny_run(blind(), "none");
     testing::write_tiny_mme(mme(), 3);
+    testing::write_tiny_mmbench(folder_->file("mmbench"));
+    testing::write_tiny_pope(folder_->file("pope"));
   }
   static void TearDownTestSuite() { folder_.reset(); }
 
@@ -101,6 +104,128 @@ TEST_F(EvalCommand, AsksMmeInBothLanguages) {
   const std::string again = eval({"mme", "--results", run() + "/eval/mme"});
   const std::string table = out.substr(out.find("task "), out.find("MME zh") - out.find("task "));
   EXPECT_THAT(again, HasSubstr(table));
+  json scores = figures(run() + "/eval/mme/scores.json").at("languages");
+  EXPECT_EQ(scores.at("en").at("tasks"), all.at("languages").at("en").at("tasks"));
+  EXPECT_EQ(scores.at("zh").at("rule"), "chinese (not official)");
+}
+
+TEST_F(EvalCommand, KeepsAllAnswers) {
+  const std::string many = folder_->file("many");
+  testing::write_tiny_mme(many, 20);
+  eval({"mme", "--run", run(), "--data", many + "/en"});
+  const json english = figures(run() + "/eval/mme.json").at("languages").at("en");
+  ASSERT_EQ(english.at("samples").size(), 2U * 2 * 20);
+  std::int64_t right = 0;
+  for (const json& sample : english.at("samples")) right += sample.at("right").get<bool>();
+  EXPECT_DOUBLE_EQ(static_cast<double>(right) / 80, english.at("total").at("acc").get<double>());
+}
+
+TEST_F(EvalCommand, ALanguageKeepsTheOthersFigures) {
+  eval({"mme", "--run", run(), "--data", mme() + "/en"});
+  const json before = figures(run() + "/eval/mme.json").at("languages").at("en");
+  eval({"mme", "--run", run(), "--data", mme() + "/zh"});
+  const json after = figures(run() + "/eval/mme.json").at("languages");
+  EXPECT_EQ(after.at("en"), before);
+  EXPECT_EQ(after.at("zh").at("data"), mme() + "/zh");
+}
+
+TEST_F(EvalCommand, ChoosesByLikelihood) {
+  eval({"mme", "--run", run(), "--data", mme()});
+  const json generated = figures(run() + "/eval/mme.json");
+  EXPECT_EQ(generated.at("languages").at("en").at("by"), "generation");
+  EXPECT_THAT(eval({"mme", "--run", run(), "--data", mme(), "--by", "likelihood"}),
+              AllOf(HasSubstr("MME en, by likelihood"), HasSubstr("MME zh, by likelihood")));
+  EXPECT_EQ(figures(run() + "/eval/mme.json"), generated);
+  const json languages = figures(run() + "/eval/mme_by_likelihood.json").at("languages");
+  for (const char* language : {"en", "zh"}) {
+    EXPECT_EQ(languages.at(language).at("by"), "likelihood");
+    EXPECT_EQ(languages.at(language).at("total").at("said_other"), 0);
+    for (const MmeResult& result :
+         read_mme_results(fmt::format("{}/eval/mme_by_likelihood/{}/count.txt", run(), language))) {
+      const std::vector<std::string> words =
+          yes_no_candidates(*language == 'z' ? Language::chinese : Language::english);
+      EXPECT_THAT(words, ::testing::Contains(result.response));
+    }
+  }
+  EXPECT_THAT(error({"mme", "--run", run(), "--data", mme(), "--by", "luck"}),
+              HasSubstr("'luck' is neither generation nor likelihood"));
+}
+
+TEST_F(EvalCommand, AsksMmbenchInBothLanguages) {
+  const std::string data = folder_->file("mmbench");
+  for (const std::string by : {"generation", "likelihood"}) {
+    const std::string name = by == "generation" ? "mmbench" : "mmbench_by_likelihood";
+    const std::string out = eval({"mmbench", "--run", run(), "--data", data, "--by", by});
+    EXPECT_THAT(out, AllOf(HasSubstr("MMBench en, by " + by), HasSubstr("MMBench zh, by " + by), HasSubstr("  scene")));
+    const json languages = figures(fmt::format("{}/eval/{}.json", run(), name)).at("languages");
+    for (const char* language : {"en", "zh"}) {
+      const json& part = languages.at(language);
+      EXPECT_EQ(part.at("by"), by);
+      EXPECT_EQ(part.at("all").at("rotations"), 9);
+      ASSERT_EQ(part.at("l3").size(), 3U);
+      EXPECT_EQ(part.at("l3").at(0).at("name"), "object");
+      EXPECT_EQ(part.at("l3").at(0).at("l2"), "CP");
+      ASSERT_EQ(part.at("samples").size(), 9U);
+      std::int64_t right = 0;
+      for (const json& sample : part.at("samples")) right += sample.at("right").get<bool>();
+      EXPECT_EQ(right, part.at("all").at("rotations_right"));
+      if (by == "likelihood") {
+        EXPECT_EQ(part.at("unread"), 0);
+      }
+    }
+    // The tables of results give the same figures.
+    const std::string results = fmt::format("{}/eval/{}", run(), name);
+    eval({"mmbench", "--results", results});
+    const json again = figures(results + "/scores.json").at("languages");
+    for (const char* language : {"en", "zh"}) {
+      for (const char* figure : {"all", "l2", "l3", "unread", "chosen"})
+        EXPECT_EQ(again.at(language).at(figure), languages.at(language).at(figure)) << figure;
+    }
+    EXPECT_THAT(eval({"mmbench", "--results", results + "/zh.tsv"}), HasSubstr("zh.tsv\nability"));
+  }
+  // A table by itself: its text tells the language, and the other one's figures stay.
+  eval({"mmbench", "--run", run(), "--data", data + "/mmbench_dev_cn.tsv", "--tokens", "1"});
+  const json languages = figures(run() + "/eval/mmbench.json").at("languages");
+  EXPECT_EQ(languages.at("zh").at("data"), data + "/mmbench_dev_cn.tsv");
+  EXPECT_EQ(languages.at("en").at("data"), data + "/mmbench_dev_en.tsv");
+  EXPECT_THAT(error({"mmbench", "--run", run(), "--data", data, "--by", "likelihood", "--tokens", "3"}),
+              HasSubstr("--tokens goes with --by generation"));
+  EXPECT_THAT(error({"mmbench", "--results", data}), HasSubstr("no column 'prediction'"));
+  EXPECT_THAT(error({"mmbench", "--results", data, "--after", "x"}), HasSubstr("--after goes with --run"));
+}
+
+TEST_F(EvalCommand, AsksPopeInBothLanguages) {
+  const std::string data = folder_->file("pope");
+  for (const std::string by : {"generation", "likelihood"}) {
+    const std::string name = by == "generation" ? "pope" : "pope_by_likelihood";
+    const std::string out = eval({"pope", "--run", run(), "--data", data, "--by", by});
+    EXPECT_THAT(out, AllOf(HasSubstr("POPE en, by " + by), HasSubstr("POPE zh, by " + by), HasSubstr("rule: official"),
+                           HasSubstr("not official")));
+    const json languages = figures(fmt::format("{}/eval/{}.json", run(), name)).at("languages");
+    for (const char* language : {"en", "zh"}) {
+      const json& part = languages.at(language);
+      EXPECT_EQ(part.at("by"), by);
+      ASSERT_EQ(part.at("splits").size(), 2U);
+      // The same picture and question, once with each label: one of the two is right.
+      EXPECT_DOUBLE_EQ(part.at("splits").at(1).at("accuracy").get<double>(), 0.5);
+      ASSERT_EQ(part.at("samples").size(), 8U);
+      EXPECT_TRUE(fs::exists(part.at("samples").at(7).at("image").get<std::string>()));
+      EXPECT_NE(part.at("samples").at(0).at("right"), part.at("samples").at(1).at("right"));
+    }
+    // The result files give the same figures.
+    const std::string results = fmt::format("{}/eval/{}", run(), name);
+    eval({"pope", "--results", results});
+    const json again = figures(results + "/scores.json").at("languages");
+    for (const char* language : {"en", "zh"}) {
+      for (const char* figure : {"rule", "splits"})
+        EXPECT_EQ(again.at(language).at(figure), languages.at(language).at(figure)) << figure;
+    }
+    EXPECT_THAT(eval({"pope", "--results", results + "/zh/random.jsonl"}), HasSubstr("random"));
+  }
+  EXPECT_THAT(error({"pope", "--run", run(), "--data", data + "/en"}), HasSubstr("needs --images"));
+  EXPECT_THAT(error({"pope", "--results", data}), HasSubstr("no text \"answer\""));
+  EXPECT_THAT(error({"pope", "--results", data, "--images", data}), HasSubstr("--images goes with --run"));
+  EXPECT_THAT(error({"pope", "--limit", "3"}), HasSubstr("needs --run and --data, or --results"));
 }
 
 TEST_F(EvalCommand, TakesOneMmeFolderAndALimit) {
@@ -108,7 +233,7 @@ TEST_F(EvalCommand, TakesOneMmeFolderAndALimit) {
   EXPECT_THAT(eval({"mme", "--run", run(), "--data", mme() + "/zh", "--results", results, "--limit", "2"}),
               AllOf(HasSubstr("MME zh"), Not(HasSubstr("MME en"))));
   EXPECT_EQ(read_mme_results(results + "/zh/scene.txt").size(), 4U);
-  EXPECT_EQ(figures(run() + "/eval/mme.json").at("languages").size(), 1U);
+  EXPECT_EQ(figures(run() + "/eval/mme.json").at("languages").at("zh").at("limit"), 2);
   EXPECT_THAT(eval({"mme", "--results", results + "/zh"}), HasSubstr("scene"));
 }
 

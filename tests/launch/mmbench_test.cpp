@@ -1,7 +1,10 @@
 #include "launch/evaluation/mmbench.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <filesystem>
 
 #include "io/base64.hpp"
 #include "io/file.hpp"
@@ -49,8 +52,8 @@ TEST(MmbenchChoice, ThenTheOneOptionContained) {
   EXPECT_EQ(read_choice("一只熊猫", {"熊猫", "饺子"}), 'A');
 }
 
-MmbenchQuestion question(std::int64_t index, const char* l2, char answer = 'A') {
-  return {.index = index, .options = {"x1", "x2"}, .answer = answer, .l2_category = l2};
+MmbenchQuestion question(std::int64_t index, const char* l2, char answer = 'A', const char* l3 = "") {
+  return {.index = index, .options = {"x1", "x2"}, .answer = answer, .category = l3, .l2_category = l2};
 }
 
 TEST(MmbenchScore, ARightQuestionIsRightInEveryRotation) {
@@ -72,7 +75,76 @@ TEST(MmbenchScore, ARightQuestionIsRightInEveryRotation) {
   EXPECT_THAT(error_of([&] {
                 score_mmbench({question(5, "LR"), question(1000005, "CP")}, {"A", "A"});
               }),
-              HasSubstr("question 5 are in the categories LR and CP"));
+              HasSubstr("question 5 are in the categories LR () and CP ()"));
+}
+
+TEST(MmbenchScore, ByL2AndL3Ability) {
+  const std::vector<MmbenchQuestion> questions = {
+      question(1, "RR", 'A', "social"), question(2, "CP", 'A', "topic"), question(3, "CP", 'B', "scene"),
+      question(4, "CP", 'A', "scene"),  question(5, "RR", 'A', "scene"), question(1000005, "RR", 'B', "scene")};
+  const MmbenchScores scores = score_mmbench(questions, {"A", "A", "B", "B", "A", "none"});
+  ASSERT_EQ(scores.l3.size(), 4U);
+  const auto expect = [&](std::size_t place, const char* l2, const char* name, std::int64_t asked, std::int64_t right) {
+    EXPECT_EQ(scores.l3[place].l2, l2);
+    EXPECT_EQ(scores.l3[place].name, name);
+    EXPECT_EQ(scores.l3[place].questions, asked);
+    EXPECT_EQ(scores.l3[place].right, right);
+  };
+  expect(0, "CP", "scene", 2, 1);
+  expect(1, "CP", "topic", 1, 1);
+  expect(2, "RR", "scene", 1, 0);
+  expect(3, "RR", "social", 1, 1);
+  ASSERT_EQ(scores.l2.size(), 2U);
+  EXPECT_EQ(scores.l2[0].questions, 3);
+  EXPECT_EQ(scores.chosen, (std::array<std::int64_t, 4>{3, 2, 0, 0}));
+  EXPECT_THAT(format_mmbench(scores), AllOf(HasSubstr("\n  scene"), HasSubstr("chosen: A 50.0%, B 33.3%")));
+  EXPECT_THAT(error_of([&] {
+                score_mmbench({question(5, "LR", 'A', "a"), question(1000005, "LR", 'A', "b")}, {"A", "A"});
+              }),
+              HasSubstr("LR (a) and LR (b)"));
+}
+
+TEST(MmbenchResultFiles, ComeBack) {
+  const TemporaryFolder folder;
+  MmbenchResults results;
+  results.questions = {question(3, "CP", 'B', "scene"), question(1000003, "CP", 'A', "scene")};
+  for (MmbenchQuestion& each : results.questions) each.question = "Which\tof \"these\"?", each.hint = "Two\nlines";
+  results.answers = {"The answer is\n\"B\"", ""};
+  write_mmbench_results(folder.file("en.tsv"), results);
+  const MmbenchResults again = read_mmbench_results(folder.file("en.tsv"));
+  ASSERT_EQ(again.questions.size(), 2U);
+  EXPECT_EQ(again.answers, results.answers);
+  EXPECT_EQ(again.questions[0].question, results.questions[0].question);
+  EXPECT_EQ(again.questions[0].hint, "Two\nlines");
+  EXPECT_EQ(again.questions[0].options, results.questions[0].options);
+  EXPECT_EQ(again.questions[1].index, 1000003);
+  EXPECT_EQ(again.questions[1].answer, 'A');
+  EXPECT_EQ(again.questions[1].category, "scene");
+  // Another tool's table: no picture, the columns in its own order.
+  write_file(folder.file("other.tsv"), "prediction\tquestion\tindex\tA\tB\tanswer\nB\tWhich?\t5\tred\tblue\tB\n");
+  const MmbenchResults other = read_mmbench_results(folder.file("other.tsv"));
+  EXPECT_EQ(score_mmbench(other.questions, other.answers).all.right, 1);
+  write_file(folder.file("empty.tsv"), "prediction\tquestion\tindex\tA\tB\tanswer\n");
+  EXPECT_THAT(error_of([&] { read_mmbench_results(folder.file("empty.tsv")); }), HasSubstr("holds no results"));
+}
+
+TEST(MmbenchTables, NamesTellTheLanguage) {
+  const TemporaryFolder folder;
+  const auto names = [&] {
+    std::string text;
+    for (const LanguageSet& set : mmbench_tables(folder.path()))
+      text += fmt::format("{}={} ", set.language, std::filesystem::path(set.path).filename().string());
+    return text;
+  };
+  EXPECT_THAT(error_of(names), HasSubstr("holds no table"));
+  write_file(folder.file("mmbench_dev_20230712.tsv"), "");
+  EXPECT_EQ(names(), "=mmbench_dev_20230712.tsv ");
+  write_file(folder.file("mmbench_dev_cn_20231003.tsv"), "");
+  write_file(folder.file("en.tsv"), "");
+  EXPECT_EQ(names(), "en=en.tsv zh=mmbench_dev_cn_20231003.tsv ");
+  write_file(folder.file("zh.tsv"), "");
+  EXPECT_THAT(error_of(names), HasSubstr("2 tables (.tsv) of the language zh"));
+  EXPECT_EQ(mmbench_tables(folder.file("zh.tsv"))[0].language, "");
 }
 
 TEST(MmbenchScore, AbilitiesComeInOneOrderUnderEitherName) {

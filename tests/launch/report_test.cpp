@@ -269,9 +269,9 @@ TEST_F(Report, TakesMmeByLanguageAndJudgesSamples) {
   const std::string mme = R"({"languages":{"en":{"rule":"official","tasks":[{"task":"existence","questions":2,"acc":0.5,
     "acc_plus":0.0,"score":50.0,"yes_ratio":1.0}],"perception":{"score":50.0,"most":200,"tasks":1,"all_tasks":10},
     "cognition":{"score":0,"most":0,"tasks":0,"all_tasks":4},"samples":[
-    {"task":"existence","image":"PICTURE","question":"A?","truth":"Yes","answer":"yes."},
-    {"task":"existence","image":"PICTURE","question":"B?","truth":"No","answer":"Yes"},
-    {"task":"existence","image":"gone.png","question":"C?","truth":"是","answer":"不是"}]}}})";
+    {"task":"existence","image":"PICTURE","question":"A?","truth":"Yes","answer":"yes.","right":true},
+    {"task":"existence","image":"PICTURE","question":"B?","truth":"No","answer":"Yes","right":false},
+    {"task":"existence","image":"gone.png","question":"C?","truth":"是","answer":"不是","right":false}]}}})";
   put("run/eval/mme.json", std::regex_replace(mme, std::regex("PICTURE"), picture));
   put("run/metrics.jsonl", step_line(1, 2));
   const ReportData report = collect_report(run());
@@ -284,8 +284,137 @@ TEST_F(Report, TakesMmeByLanguageAndJudgesSamples) {
   EXPECT_FALSE(report.samples[0].exchanges[1].right);
   EXPECT_FALSE(report.samples[1].exchanges[0].right);
   EXPECT_EQ(report.samples[0].image, read_file(picture));
+  EXPECT_EQ(report.samples[0].group, "MME, English");
   ASSERT_EQ(report.notes.size(), 1U);
-  EXPECT_THAT(report.notes[0], HasSubstr("left out: 1 (English)"));
+  EXPECT_THAT(report.notes[0], HasSubstr("left out: 1 (MME, English)"));
+}
+
+// {"task", "image", "question", "truth", "answer", "right"} as skymm eval saves them.
+std::string sample_json(const std::string& task, const std::string& image, const std::string& question, bool right) {
+  return fmt::format(R"({{"task":"{}","image":"{}","question":"{}","truth":"yes","answer":"{}","right":{}}})", task,
+                     image, question, right ? "yes" : "no", right);
+}
+
+std::string pope_json(const std::string& language, const std::vector<std::string>& samples, const std::string& by) {
+  return fmt::format(
+      R"({{"languages":{{"{}":{{"rule":"official","by":"{}","splits":[{{"split":"random","questions":40,"accuracy":0.5,
+      "precision":0.4,"recall":0.3,"f1":0.2,"yes_ratio":0.1}}],"samples":[{}]}}}}}})",
+      language, by, fmt::join(samples, ","));
+}
+
+TEST_F(Report, ShowsSomeOfAllAnswersTheWrongOnesFirst) {
+  const std::string picture = put("a.png", encode_png(Image(4, 4)));
+  std::vector<std::string> samples;
+  for (int i = 0; i < 100; ++i) {  // two questions about each, of one picture in three the second is wrong
+    put(fmt::format("pictures/{}.png", i), read_file(picture));
+    const std::string path = fmt::format("{}/pictures/{}.png", dir_, i);
+    samples.push_back(sample_json("random", path, fmt::format("first of {}?", i), true));
+    samples.push_back(sample_json("random", path, fmt::format("second of {}?", i), i % 3 != 0));
+  }
+  put("run/metrics.jsonl", step_line(1, 2));
+  put("run/eval/pope.json", pope_json("en", samples, "generation"));
+  put("run/eval/pope_by_likelihood.json", pope_json("zh", {samples[0], samples[1]}, "likelihood"));
+  const ReportData report = collect_report(run());
+  EXPECT_TRUE(report.notes.empty());
+  ASSERT_EQ(report.samples.size(), 25U);
+  for (std::size_t i = 0; i < 24; ++i) {
+    ASSERT_EQ(report.samples[i].exchanges.size(), 2U);
+    EXPECT_EQ(report.samples[i].exchanges[1].right, i >= 18) << i;
+    EXPECT_EQ(report.samples[i].group, "POPE, English");
+    EXPECT_FALSE(report.samples[i].image.empty());
+  }
+  EXPECT_EQ(report.samples[0].exchanges[1].question, "second of 0?");
+  EXPECT_EQ(report.samples[17].exchanges[1].question, "second of 96?");  // spread over all
+  EXPECT_EQ(report.samples[24].group, "POPE, Chinese, by likelihood");
+  ASSERT_EQ(report.figures.size(), 10U);
+  EXPECT_EQ(report.figures[0].group, "run: POPE, random, English");
+  EXPECT_EQ(report.figures[5].group, "run: POPE, random, Chinese, by likelihood");
+  const std::string page = render_report(report);
+  EXPECT_THAT(
+      select(page, "//section[h2='Samples']/p"),
+      ElementsAre("24 of 100 pictures are shown, of those with a wrong answer 18 of 34; all answers are in eval/.",
+                  "1 of 1 pictures are shown, of those with a wrong answer 1 of 1; all answers are in eval/."));
+  EXPECT_THAT(select(page, "//label"), ElementsAre("only the wrong answers (19 of 50 shown here)"));
+  EXPECT_EQ(select(page, "//article/img").size(), 25U);
+}
+
+TEST_F(Report, ShowsMmbenchsRotationsBesideThePictureOfItsTable) {
+  put("run/metrics.jsonl", step_line(1, 2));
+  std::string rows = "index\tquestion\tA\tB\tanswer\tcategory\timage\n", samples;
+  for (int i = 0; i < 3; ++i) {
+    rows += fmt::format("{}\tWhich?\tcat\tdog\tA\tscene\t{}\n", i, encode_base64(encode_png(Image(4 + i, 4))));
+    for (int k = 0; k < 2; ++k) {
+      samples += fmt::format(
+          R"({}{{"task":"scene","index":{},"question":"Which?\nA. ...","truth":"A","answer":"B","read":"B","right":{}}})",
+          samples.empty() ? "" : ",", k * 1'000'000 + i, i != 1);
+    }
+  }
+  const std::string table = put("mmbench.tsv", rows);
+  put("run/eval/mmbench.json",
+      fmt::format(R"({{"languages":{{"en":{{"data":"{}","by":"generation","all":{{"name":"all","accuracy":0.6,
+        "questions":3}},"l2":[{{"name":"CP","accuracy":0.6,"questions":3}}],"l3":[{{"name":"scene","l2":"CP",
+        "accuracy":0.6,"questions":3}}],"samples":[{}]}}}}}})",
+                  table, samples));
+  const ReportData report = collect_report(run());
+  EXPECT_TRUE(report.notes.empty());
+  ASSERT_EQ(report.samples.size(), 3U);
+  EXPECT_EQ(report.samples[0].image, encode_png(Image(5, 4)));  // the wrong one
+  EXPECT_EQ(report.samples[2].image, encode_png(Image(6, 4)));
+  for (const SampleCard& card : report.samples) EXPECT_EQ(card.exchanges.size(), 2U);
+  EXPECT_EQ(report.samples[0].group, "MMBench, English");
+  ASSERT_EQ(report.figures.size(), 3U);
+  EXPECT_EQ(report.figures[1].name, "CP · scene");
+  // Without the table, the answers stand without pictures.
+  std::filesystem::remove(table);
+  const ReportData without = collect_report(run());
+  EXPECT_EQ(without.samples.size(), 3U);
+  ASSERT_EQ(without.notes.size(), 1U);
+  EXPECT_THAT(without.notes[0], HasSubstr("left out: 3 (MMBench, English)"));
+}
+
+TEST_F(Report, DamagedAnswersAreNotedOnce) {
+  put("run/metrics.jsonl", step_line(1, 2));
+  put("run/eval/pope.json", "{ damaged");
+  put("run/eval/mmbench.json", R"({"languages":{"en":{}}})");
+  const ReportData report = collect_report(run());
+  ASSERT_EQ(report.notes.size(), 2U);
+  EXPECT_THAT(report.notes[0], HasSubstr("pope.json"));
+  EXPECT_THAT(report.notes[1], HasSubstr("mmbench.json"));
+}
+
+TEST_F(Report, LabelsTablesByLikelihood) {
+  put("run/metrics.jsonl", step_line(1, 2));
+  put("run/eval/mme_by_likelihood.json",
+      R"json({"languages":{"zh":{"rule":"chinese (not official)","by":"likelihood","tasks":[],
+      "perception":{"score":0,"most":0,"tasks":0,"all_tasks":10},"cognition":{"score":0,"most":0,"tasks":0,"all_tasks":4}}}})json");
+  const ReportData report = collect_report(run());
+  ASSERT_EQ(report.scores.size(), 1U);
+  EXPECT_EQ(report.scores[0].title, "Chinese, by likelihood");
+  EXPECT_THAT(report.scores[0].note, HasSubstr("by their likelihood"));
+}
+
+TEST(Page, StaysSmallWhateverThePicturesOfItsSamples) {
+  Image noise(700, 500);
+  std::uint32_t state = 1;
+  for (int y = 0; y < 500; ++y) {
+    for (int x = 0; x < 700; ++x) {
+      state = state * 1664525 + 1013904223;
+      *noise.at(x, y) = static_cast<std::uint8_t>(state >> 24);
+    }
+  }
+  ReportData report;
+  report.title = "many";
+  const std::string bytes = encode_png(noise);
+  ASSERT_GT(bytes.size(), 100'000U);
+  for (int i = 0; i < 150; ++i)
+    report.samples.push_back({"MME, English", "existence", bytes, {{"Q?", "Yes", "No", false}}});
+  const std::string page = render_report(report);
+  EXPECT_LT(page.size(), 5'000'000U);
+  const std::size_t shown = select(page, "//article/img").size();
+  EXPECT_GT(shown, 20U);
+  EXPECT_EQ(select(page, "//article").size(), 150U);
+  EXPECT_THAT(select(page, "//section/p"),
+              ElementsAre(fmt::format("{} pictures are left out, so that this page stays small.", 150 - shown)));
 }
 
 TEST_F(Report, TakesTheFiguresOfGates) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "io/base64.hpp"
 #include "io/file.hpp"
 #include "io/image.hpp"
 #include "io/weights/safetensors.hpp"
@@ -68,6 +69,42 @@ inline void write_tiny_mme(const std::string& dir, int pictures) {
       write(base + "/count/" + name + ".txt", questions);
       write(base + "/scene/images/" + name + ".png", tiny_picture(i + 100));
       write(base + "/scene/questions_answers_YN/" + name + ".txt", questions);
+    }
+  }
+}
+
+// Tables mmbench_dev_en.tsv and mmbench_dev_cn.tsv of three questions with three options, without rotations.
+inline void write_tiny_mmbench(const std::string& dir) {
+  std::filesystem::create_directories(dir);
+  for (const char* language : {"en", "cn"}) {
+    const bool english = language == std::string("en");
+    std::string rows = "index\tquestion\thint\tA\tB\tC\tanswer\tcategory\timage\tl2-category\n";
+    for (int i = 0; i < 3; ++i) {
+      rows += fmt::format("{}\t{}\t{}\t{}\tB\t{}\t{}\t{}\n", i, english ? "What is it?" : "这是什么？",
+                          i == 2 ? "\"Two\nlines of a \"\"hint\"\"\"" : "nan",
+                          english ? "panda\tdumpling\tkite" : "熊猫\t饺子\t风筝", i == 1 ? "object" : "scene",
+                          encode_base64(tiny_picture(i)), i == 0 ? "LR" : "CP");
+    }
+    write_file(fmt::format("{}/mmbench_dev_{}.tsv", dir, language), rows);
+  }
+}
+
+// POPE's lines in en/ and zh/, with their pictures in images/: each question of two pictures with both labels.
+inline void write_tiny_pope(const std::string& dir) {
+  std::filesystem::create_directories(dir + "/images");
+  for (const char* language : {"en", "zh"}) {
+    std::filesystem::create_directories(fmt::format("{}/{}", dir, language));
+    const bool english = language == std::string("en");
+    for (const char* split : {"random", "popular"}) {
+      std::string lines;
+      for (int i = 0; i < 4; ++i) {
+        write_file(fmt::format("{}/images/{}.png", dir, i / 2), tiny_picture(i / 2));
+        lines += fmt::format(R"({{"question_id": {}, "image": "{}.png", "text": "{}", "label": "{}"}})", i, i / 2,
+                             english ? "Is there a kite? Please answer yes or no." : "图里有风筝吗？请回答是或否。",
+                             i % 2 == 0 ? "yes" : "no") +
+                 "\n";
+      }
+      write_file(fmt::format("{}/{}/tiny_pope_{}.json", dir, language, split), lines);
     }
   }
 }
