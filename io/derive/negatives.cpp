@@ -135,10 +135,11 @@ class ClaimMaker {
 class SamplesOfPictures {
  public:
   explicit SamplesOfPictures(const Dataset& set) : begins_(static_cast<std::size_t>(set.image_count()) + 1) {
-    each_use(set, [&](std::size_t picture, std::int64_t) { ++begins_[picture + 1]; });
-    check(begins_.size() + static_cast<std::size_t>(set.size()) < std::numeric_limits<std::uint32_t>::max(),
-          "{}: {} samples of {} pictures are more than negatives can be made of at once; split the set", set.path(),
-          set.size(), set.image_count());
+    std::int64_t uses = 0;
+    each_use(set, [&](std::size_t picture, std::int64_t) { ++begins_[picture + 1], ++uses; });
+    check(std::max(uses, set.size()) <= std::numeric_limits<std::uint32_t>::max(),
+          "{}: {} samples with {} pictures are more than negatives can be made of at once; split the set", set.path(),
+          set.size(), uses);
     std::partial_sum(begins_.begin(), begins_.end(), begins_.begin());
     samples_.resize(begins_.back());
     std::vector<std::uint32_t> next(begins_.begin(), begins_.end() - 1);

@@ -58,7 +58,7 @@ int Vocabulary::add(const ObjectName& name) {
     thing = by_english->second;
   } else if (!name.chinese.empty() && by_chinese != by_name_.end() &&
              (english.empty() || this->name(by_chinese->second).english.empty())) {
-    thing = by_chinese->second;  // of two English names with one Chinese each is a thing
+    thing = by_chinese->second;  // two English names that share a Chinese one stay two things
   }
   if (thing == size()) names_.emplace_back();
   ObjectName& known = names_[static_cast<std::size_t>(thing)];

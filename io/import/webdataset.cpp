@@ -116,8 +116,7 @@ class TarReader {
       group_.record.refuse(Reject::input_damaged, why);
       group_.open = false;
       stopped_ = !sink_.put(std::move(group_.record));
-    } else {
-      flush();
+    } else if (!group_.open) {  // else it is the record of who wants that group
       if (stopped_ || !sink_.wants()) return;
       Record record{.where = fmt::format("byte {}", archive_filter_bytes(archive_.get(), -1))};
       record.refuse(Reject::input_damaged, why);

@@ -29,7 +29,7 @@ struct PicturebookOptions {
   int text_open_percent = 50;  // the same of text-only samples
 
   int eval_pictures = 300;        // of existence, count, position and color in each language, two questions each
-  int eval_pictures_other = 150;  // of the other tasks
+  int eval_pictures_other = 250;  // of the other tasks
   bool negatives = true;          // false: stage 2 keeps no question about what is not there (for comparison)
   bool drawn = false;             // made-up glyphs instead of packages: a small stand-in for tests
   bool prose = true;              // fortunes-zh in corpus.txt

@@ -6,7 +6,6 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
-#include "core/progress.hpp"
 #include "io/weights/quantized.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/gather_text.hpp"
@@ -116,7 +115,7 @@ class Loading {
   void run(const Load& load) {
     const bool mine = memory_ == nullptr || load.owner == rank_;
     if (!is_kept(model_, load.block)) return look_at(load, mine);
-    for (const NamedParameter& entry : load.trained) read(entry);
+    for (const NamedParameter& entry : load.trained) weights_.load(entry);
     load.sharded ? shard(load) : keep(load, mine);
     trim();
   }
@@ -125,11 +124,6 @@ class Loading {
   const std::string& hashes() const { return hashes_; }
 
  private:
-  void read(const NamedParameter& entry) {
-    weights_.load(entry);
-    made_progress();
-  }
-
   // What was needed for a moment goes back to the system: in the cache it would be there beside the weights.
   void trim() { model_.device().allocator().trim(); }
 
@@ -163,7 +157,7 @@ class Loading {
 
   void fill(const Load& load) {
     for (const NamedParameter& entry : load.frozen) {
-      read(entry);
+      weights_.load(entry);
       trim();
       hashes_ += fmt::format("{} {}\n", entry.name, content_hash(stored_tensors(entry.name, *entry.parameter)));
     }

@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/log.hpp"
+#include "core/progress.hpp"
 #include "io/weights/quantized.hpp"
 #include "launch/assembly/adapter.hpp"
 #include "ops/layers/init.hpp"
@@ -280,6 +281,7 @@ void WeightLoader::load(const NamedParameter& entry) const {
   } else {
     initialize(name, *parameter, seed_);
   }
+  made_progress();
 }
 
 }  // namespace skymm

@@ -206,11 +206,11 @@ int eval_pope(const Arguments& arguments) {
     const std::string inner = fmt::format("{}/{}", images, set.language);
     const std::string pictures = !set.language.empty() && fs::is_directory(inner) ? inner : images;
     std::vector<PopeResults> results;
-    json left_out = json::array();
+    json left_out;
     for (PopeSplit& split : splits) {
       if (limit > 0 && split.questions.size() > limit) split.questions.resize(limit);
       SharedAnswers answers = answer_pope(run, *ranks, split, pictures, {.after = after, .by = by});
-      if (ranks->rank() == 0) left_out.push_back(report_unasked(answers.unasked, split.questions.size()));
+      if (ranks->rank() == 0) left_out[split.name] = report_unasked(answers.unasked, split.questions.size());
       results.push_back({std::move(split), std::move(answers.texts)});
     }
     if (ranks->rank() != 0) continue;
@@ -225,7 +225,7 @@ int eval_pope(const Arguments& arguments) {
     figures = figures_of(scores);
     figures.update({{"data", set.path}, {"by", name_of(by)}, {"after", after}, {"limit", limit}});
     figures["samples"] = samples_of(results, pictures);
-    for (std::size_t i = 0; i < left_out.size(); ++i) figures["splits"][i]["unasked"] = left_out[i];
+    figures["unasked"] = left_out;
   }
   if (ranks->rank() == 0) write_languages(fmt::format("{}/eval/{}.json", dir, name), languages);
   return 0;

@@ -13,6 +13,7 @@
 #include "support/mpi_main.hpp"
 #include "support/shared_folder.hpp"
 #include "support/slow_file.hpp"
+#include "support/tar.hpp"
 #include "support/tiny_run.hpp"
 
 namespace skymm::testing {
@@ -111,14 +112,14 @@ TEST(ImportCommand, RanksShareOneInput) {
   ranks().barrier();
   struct Killed {};
   options.out = folder + "/out";
-  options.on_progress = [](const ImportProgress&) { throw Killed{}; };  // after its first shard
+  const std::string first_shard = fmt::format("{}/shard-{:05}-00000.h5", options.out, ranks().rank());
+  options.on_progress = [&](const ImportProgress&) {
+    if (std::filesystem::exists(first_shard)) throw Killed{};
+  };
   EXPECT_THROW(import_dataset(options, ranks()), Killed);
   options.on_progress = {};
   ranks().barrier();
   if (ranks().rank() == 0) {
-    for (int part = 0; part < ranks().size(); ++part) {
-      EXPECT_TRUE(std::filesystem::exists(fmt::format("{}/shard-{:05}-00000.h5", options.out, part))) << part;
-    }
     SingleCommunicator alone;
     const ImportResult result = import_dataset(options, alone);
     EXPECT_EQ(result.samples, 1485);
@@ -130,6 +131,33 @@ TEST(ImportCommand, RanksShareOneInput) {
   }
   options.out = folder + "/together";
   EXPECT_EQ(import_dataset(options, ranks()).samples, 1485);
+  ranks().barrier();
+}
+
+// The damage is in the last group of the first block: it is not reported by who has the next block, too.
+TEST(ImportCommand, RanksShareATornTar) {
+  std::unique_ptr<TemporaryFolder> own;
+  if (ranks().rank() == 0) own = std::make_unique<TemporaryFolder>();
+  const std::string folder = gather_text(ranks(), own ? own->path() : "").front();
+  ImportOptions options;
+  options.format = "webdataset";
+  options.inputs = {folder + "/0.tar"};
+  options.out = folder + "/out";
+  if (ranks().rank() == 0) {
+    TarMembers members;
+    const std::string picture = tiny_picture(1);
+    for (int i = 0; i < 256; ++i) {
+      members.emplace_back(fmt::format("{:03}.png", i), picture);
+      members.emplace_back(fmt::format("{:03}.txt", i), "A box.");
+    }
+    write_tar(options.inputs[0], members);
+    const std::uintmax_t group = 3 * 512 + (picture.size() + 511) / 512 * 512;
+    std::filesystem::resize_file(options.inputs[0], 255 * group + 512 + 20);
+  }
+  ranks().barrier();
+  const ImportResult result = import_dataset(options, ranks());
+  EXPECT_EQ(result.samples, 255);
+  EXPECT_EQ(result.rejects, (std::map<std::string, std::int64_t>{{"input damaged", 1}}));
   ranks().barrier();
 }
 

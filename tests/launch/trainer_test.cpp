@@ -120,7 +120,7 @@ TEST_F(TrainerTest, AskedToStopOnAFullDiskItSaysWhetherAnEarlierCheckpointIsTher
   config.train.steps = 4;
   train(config);
   config.train.steps = 100000;
-  EXPECT_EQ(train_until_signal(6, true), RunEnd::stopped_unsaved);
+  EXPECT_EQ(train_until_signal(20, true), RunEnd::stopped_unsaved);
   EXPECT_EQ(newest_checkpoint(config.run.dir + "/checkpoints")->info().step, 4);
   config.run.dir = dir + "/another";
   EXPECT_THAT(error_of([&] { train_until_signal(2, true); }), HasSubstr("there is none before it"));

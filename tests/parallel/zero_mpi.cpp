@@ -412,7 +412,7 @@ TEST_P(ZeroMemoryAndTraffic, AreWhatTheFormulasSay) {
     optimizer.gather_weights(chunk);
     optimizer.wait_weights(chunk);
     parameters[static_cast<std::size_t>(chunk)]->gradient_sum().fill(1);
-    optimizer.reduce_gradients(chunk);
+    optimizer.reduce_gradients(chunk, true);
     optimizer.release_weights(chunk);
   }
   const Books reducing = read_books(&MemoryUse::peak);
@@ -437,8 +437,9 @@ TEST_P(ZeroMemoryAndTraffic, AreWhatTheFormulasSay) {
     if (!overlap) {
       EXPECT_NEAR(updating[p] - before[p], buffer, 0.03 * buffer + norm);
     }
-  } else if (overlap) {  // a sum that arrives early makes room early
-    EXPECT_LE(most(Purpose::communication), 1.03 * buffer + norm);
+  } else if (overlap) {  // a sum that arrives early makes room early; one that is late is there beside the next weights
+    const double gathered = stage == 3 ? 2.0 * static_cast<double>(sizes.chunks[0]) : 0;
+    EXPECT_LE(most(Purpose::communication), 1.03 * (buffer + gathered) + norm);
   } else {
     EXPECT_NEAR(most(Purpose::communication), buffer, 0.03 * buffer + norm);
   }
