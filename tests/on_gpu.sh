@@ -176,4 +176,7 @@ else
   done
 fi
 nano_learns 2
+what="the watchdog ends a job whose GPUs wait for each other in NCCL"
+if ((gpu_count < 2)); then not_run "$what" "this machine has one GPU"
+else claim "$what" nccl_abort run_rows '^parallel/faults/collective_by_nccl$'; fi
 exit $failures
