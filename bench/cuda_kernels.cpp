@@ -1,7 +1,7 @@
-// CUDA's matrix kernels on a GPU: products by hand and by cuBLASLt, products with weights in few bits, attention; where
-// the build has cuDNN, attention over pictures and patch embedding by that too.
-// Prints a line of JSON a case: milliseconds, TFLOP/s, and GB/s of what must be moved at least. Code 77: no such
-// device.
+// CUDA's kernels on a GPU: products by hand and by cuBLASLt, products with weights in few bits, attention, where the
+// build has cuDNN attention over pictures and patch embedding by that too; and what bandwidth bounds: norms,
+// activations, dropout, losses, rows by index, AdamW. Prints a line of JSON a case: milliseconds, TFLOP/s, and GB/s of
+// what must be moved at least. Code 77: no such device.
 //
 //   bench_cuda_kernels [--device cuda] [--tokens 4096] [--width 4096] [--seconds 0.3]
 // The emulated device (emulated-cuda) shows that it runs; its times mean nothing.
@@ -64,6 +64,11 @@ class Bench {
     for (const std::int64_t head : {64, 128}) attention(head, tokens_, true);
     attention(64, std::min<std::int64_t>(tokens_, 256), false);
     patch_embedding();
+    norms();
+    elementwise();
+    losses();
+    rows();
+    optimizer();
   }
 
  private:
@@ -184,6 +189,84 @@ class Bench {
     measure("");
     const CudnnScope cudnn(device_);
     if (cuda::patch_embedding_by_cudnn(pixels, patch, weight, {}, y)) measure("/cudnn");
+  }
+
+  // ---- bound by bandwidth: their operations are in docs/cuda.md --------------------------------------------------
+
+  Tensor activations() const { return normal({tokens_, width_}, DType::bf16, device_); }
+
+  void norms() const {
+    const Tensor x = activations(), dy = activations(), residual = activations(), y = x.empty_like();
+    const Tensor weight = normal({width_}, DType::bf16, device_),
+                 dweight = Tensor::zeros({width_}, DType::f32, device_);
+    const Tensor mean = Tensor::zeros({tokens_}, DType::f32, device_),
+                 inv = Tensor::full({tokens_}, DType::f32, 1, device_);
+    Kernels& k = kernels(x);
+    const auto n = static_cast<double>(x.numel()), bytes = static_cast<double>(x.bytes());
+    report("layer_norm/bf16", 8 * n, 2 * bytes, [&] { k.layer_norm(x, weight, weight, 1e-5F, y, mean, inv); });
+    report("layer_norm_input_gradient/bf16", 12 * n, 3 * bytes,
+           [&] { k.layer_norm_input_gradient(dy, x, weight, mean, inv, y); });
+    report("rms_norm with residual/bf16", 8 * n, 4 * bytes, [&] { k.rms_norm(x, residual, weight, 1e-5F, y, inv); });
+    report("rms_norm_input_gradient/bf16", 12 * n, 3 * bytes,
+           [&] { k.rms_norm_input_gradient(dy, x, weight, inv, y); });
+    report("rms_norm_weight_gradient/bf16", 4 * n, 2 * bytes, [&] { k.rms_norm_weight_gradient(dy, x, inv, dweight); });
+  }
+
+  void elementwise() const {
+    const Tensor x = activations(), other = activations(), y = x.empty_like();
+    const Tensor gate_up = normal({tokens_, 2 * width_}, DType::bf16, device_), dgate_up = gate_up.empty_like();
+    const Tensor ids = Tensor::zeros({tokens_, 2}, DType::i32, device_);
+    Kernels& k = kernels(x);
+    const auto n = static_cast<double>(x.numel()), bytes = static_cast<double>(x.bytes());
+    report("gelu/bf16", 10 * n, 2 * bytes, [&] { k.activation(Activation::gelu_tanh, x, y); });
+    report("gelu_gradient/bf16", 10 * n, 3 * bytes, [&] { k.activation_gradient(Activation::gelu_tanh, x, other, y); });
+    report("swiglu/bf16", 8 * n, 3 * bytes, [&] { k.swiglu(gate_up, y); });
+    report("swiglu_gradient/bf16", 16 * n, 5 * bytes, [&] { k.swiglu_gradient(gate_up, x, dgate_up); });
+    report("add/bf16", n, 3 * bytes, [&] { k.add(x, other, y); });
+    report("dropout/bf16", n, 2 * bytes, [&] { k.dropout(x, 0.1F, RandomKey{}, ids, y); });
+    const std::int64_t head = std::min<std::int64_t>(width_, 128);
+    const Shape heads{tokens_, width_ / head, head};
+    const Tensor positions = Tensor::zeros({tokens_}, DType::i32, device_);
+    report("rotary_embedding/bf16", 6 * n, 2 * bytes,
+           [&] { k.rotary_embedding(x.view(heads), positions, 1e4F, false, y.view(heads)); });
+    report("softmax/bf16", 6 * n, 2 * bytes, [&] { k.softmax(x, y); });
+  }
+
+  void losses() const {
+    constexpr std::int64_t vocabulary = 32000;
+    const Tensor logits = normal({tokens_, vocabulary}, DType::bf16, device_);
+    const Tensor labels = Tensor::zeros({tokens_}, DType::i32, device_);
+    const Tensor losses = Tensor::zeros({tokens_}, DType::f32, device_), logsumexp = losses.clone();
+    Kernels& k = kernels(logits);
+    const auto n = static_cast<double>(logits.numel()), bytes = static_cast<double>(logits.bytes());
+    report("cross_entropy/bf16", 6 * n, bytes, [&] { k.cross_entropy(logits, labels, losses, logsumexp); });
+    report("cross_entropy_gradient/bf16", 6 * n, 2 * bytes,
+           [&] { k.cross_entropy_gradient(logits, labels, logsumexp, 1e-3F, logits); });
+  }
+
+  void rows() const {
+    const Tensor x = activations(), y = x.empty_like();
+    std::vector<std::int32_t> backwards;
+    for (std::int64_t i = tokens_; i-- > 0;) backwards.push_back(static_cast<std::int32_t>(i));
+    const Tensor order = Tensor::from(backwards, {tokens_}, device_);
+    Kernels& k = kernels(x);
+    report("gather_rows/bf16", 0, 2 * static_cast<double>(x.bytes()), [&] { k.gather_rows(x, order, y); });
+    const std::int64_t images = std::max<std::int64_t>(1, tokens_ / 256);
+    const Tensor pixels = normal({images, 3, 224, 224}, DType::bf16, device_);
+    const Tensor patches = Tensor::empty({images * 256, 3 * 14 * 14}, DType::bf16, device_);
+    report("extract_patches/bf16", 0, 2 * static_cast<double>(pixels.bytes()),
+           [&] { k.extract_patches(pixels, 14, patches); });
+  }
+
+  void optimizer() const {
+    const std::int64_t count = tokens_ * width_;
+    const Tensor master = normal({count}, DType::f32, device_), gradient = master.clone();
+    const Tensor m = Tensor::zeros({count}, DType::f32, device_), v = m.clone();
+    const Tensor value = Tensor::empty({count}, DType::bf16, device_), sum = Tensor::zeros({1}, DType::f64, device_);
+    Kernels& k = kernels(master);
+    const auto n = static_cast<double>(count);
+    report("sum_of_squares/f32", n, 4 * n, [&] { k.sum_of_squares(gradient, sum); });
+    report("adamw/bf16", 15 * n, 30 * n, [&] { k.adamw(master, m, v, gradient, value, {.learning_rate = 1e-6F}); });
   }
 
   Device& device_;

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "core/error.hpp"
 #include "ops/kernels/checks.hpp"
 #include "ops/kernels/cpu/cpu_kernels.hpp"
@@ -39,6 +41,11 @@ void Kernels::patch_embedding(const Tensor& pixels, std::int64_t patch, const Li
   const Tensor patches = Tensor::empty({y.dim(0), w.in}, pixels.dtype(), pixels.device());
   extract_patches(pixels, patch, patches);
   linear(patches, w, bias, Activation::none, y);
+}
+
+void Kernels::adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) {
+  const AdamWTensors one{std::move(master), std::move(m), std::move(v), gradient, std::move(value)};
+  adamw({&one, 1}, options);
 }
 
 }  // namespace skymm

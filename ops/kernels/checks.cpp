@@ -254,10 +254,14 @@ void check_sum(const Tensor& x, const Tensor& out) {
   arguments.block("out", out, 1, DType::f64);
 }
 
-void check_sum_of_squares(const Tensor& x, const Tensor& out) {
+void check_sum_of_squares(std::span<const Tensor> xs, std::span<const Tensor> outs) {
   const Arguments arguments("sum_of_squares");
-  arguments.floating("x", x);
-  arguments.block("out", out, 1, DType::f64);
+  check(xs.size() == outs.size(), "sum_of_squares: {} tensors have {} places for their sums", xs.size(), outs.size());
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    arguments.floating("x", xs[i]);
+    arguments.that(xs[i].dtype() == xs[0].dtype(), "x", "have the dtype of the others in the list");
+    arguments.block("out", outs[i], 1, DType::f64);
+  }
 }
 
 void check_count_non_finite(const Tensor& x, const Tensor& count) {
@@ -266,18 +270,19 @@ void check_count_non_finite(const Tensor& x, const Tensor& count) {
   arguments.block("count", count, 1, DType::i32);
 }
 
-void check_adamw(const Tensor& master, const Tensor& m, const Tensor& v, const Tensor& gradient, const Tensor& value,
-                 const AdamW& options) {
+void check_adamw(std::span<const AdamWTensors> tensors, const AdamW& options) {
   const Arguments arguments("adamw");
-  arguments.floating("master", master);
-  const std::int64_t n = master.numel();
-  arguments.block("master", master, n, DType::f32);
-  arguments.block("m", m, n, DType::f32);
-  arguments.block("v", v, n, DType::f32);
-  arguments.block("gradient", gradient, n, DType::f32);
-  if (value.defined()) {
-    arguments.floating("value", value);
-    arguments.block("value", value, n, value.dtype());
+  for (const auto& [master, m, v, gradient, value, decays] : tensors) {
+    arguments.floating("master", master);
+    const std::int64_t n = master.numel();
+    arguments.block("master", master, n, DType::f32);
+    arguments.block("m", m, n, DType::f32);
+    arguments.block("v", v, n, DType::f32);
+    arguments.block("gradient", gradient, n, DType::f32);
+    if (value.defined()) {
+      arguments.floating("value", value);
+      arguments.block("value", value, n, value.dtype());
+    }
   }
   if (options.step < 1) fail("adamw: step is {}; steps count from 1", options.step);
 }

@@ -43,9 +43,8 @@ void check_extract_patches(const Tensor& pixels, std::int64_t patch, const Tenso
 void check_patch_embedding(const Tensor& pixels, std::int64_t patch, const LinearWeight& w, const Tensor& bias,
                            const Tensor& y);
 void check_sum(const Tensor& x, const Tensor& out);
-void check_sum_of_squares(const Tensor& x, const Tensor& out);
+void check_sum_of_squares(std::span<const Tensor> xs, std::span<const Tensor> outs);
 void check_count_non_finite(const Tensor& x, const Tensor& count);
-void check_adamw(const Tensor& master, const Tensor& m, const Tensor& v, const Tensor& gradient, const Tensor& value,
-                 const AdamW& options);
+void check_adamw(std::span<const AdamWTensors> tensors, const AdamW& options);
 
 }  // namespace skymm

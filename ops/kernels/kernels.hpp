@@ -71,6 +71,13 @@ struct AdamW {
   float gradient_scale = 1.0F;  // multiplies the gradient: 1 / tokens, times the clipping factor
 };
 
+// What one tensor's update by AdamW reads and writes. All flat [n]; master, m, v, gradient f32; value (f32 or bf16, may
+// be undefined) = master rounded.
+struct AdamWTensors {
+  Tensor master, m, v, gradient, value;
+  bool decays = true;  // false: AdamW::weight_decay is not for it
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -183,14 +190,16 @@ class Kernels {
   virtual void argmax(const Tensor& x, Tensor best) = 0;
 
   // ---- optimizer -------------------------------------------------------------------------------------------------
-  // out f64 [1] = sum of squares of x, by fixed blocks of 4096 elements, in f64: the same however x is sharded on
-  // blocks
-  virtual void sum_of_squares(const Tensor& x, Tensor out) = 0;
+  // outs[i] f64 [1] = sum of squares of xs[i], by fixed blocks of 4096 elements, in f64: the same however x is sharded
+  // on blocks, and whatever else is in the list. All xs of one dtype.
+  virtual void sum_of_squares(std::span<const Tensor> xs, std::span<const Tensor> outs) = 0;
+  void sum_of_squares(const Tensor& x, const Tensor& out) { sum_of_squares({&x, 1}, {&out, 1}); }
   // count i32 [1] = elements of x that are NaN or infinite
   virtual void count_non_finite(const Tensor& x, Tensor count) = 0;
-  // AdamW (Loshchilov and Hutter 2019), decoupled decay: master -= lr (m^ / (sqrt(v^) + eps) + decay master). All flat
-  // [n]; master, m, v, gradient f32; value (f32 or bf16, may be undefined) = master rounded.
-  virtual void adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) = 0;
+  // AdamW (Loshchilov and Hutter 2019), decoupled decay: master -= lr (m^ / (sqrt(v^) + eps) + decay master), of each
+  // of the tensors, whatever else is in the list.
+  virtual void adamw(std::span<const AdamWTensors> tensors, const AdamW& options) = 0;
+  void adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options);
 };
 
 // The kernels of the device. Throws Error where the build has none for it.

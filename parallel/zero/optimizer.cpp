@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -13,6 +14,11 @@
 #include "parallel/zero/chunk.hpp"
 
 namespace skymm {
+namespace {
+
+constexpr std::int64_t most_elements = std::numeric_limits<std::int64_t>::max();
+
+}  // namespace
 
 Optimizer::Optimizer(std::vector<NamedParameter> parameters, const OptimizerOptions& options, Communicator& world)
     : Optimizer(std::vector<std::vector<NamedParameter>>{std::move(parameters)}, options, ZeroOptions{}, world, world) {
@@ -22,6 +28,7 @@ Optimizer::Optimizer(std::vector<std::vector<NamedParameter>> chunks, const Opti
                      const ZeroOptions& zero, Communicator& data, Communicator& world)
     : options_(options),
       overlap_(zero.overlap),
+      updated_together_(zero.overlap && zero.stage > 0 ? zero.bucket_bytes / 4 / data.size() : most_elements),
       world_(world),
       reductions_(std::make_unique<Reductions>(zero.overlap)) {
   check(zero.stage >= 0 && zero.stage <= 3, "there is no ZeRO stage {}; use 0, 1, 2 or 3", zero.stage);
@@ -79,10 +86,13 @@ double Optimizer::gradient_norm() const {
   if (squares_ == 0) return 0;
   Device& device = updates_.empty() ? cpu() : updates_[0].gradient.device();
   const Tensor squares = Tensor::zeros({squares_}, DType::f64, device);
+  std::vector<Tensor> gradients, sums;
   for (const Update& update : updates_) {
     if (update.square < 0) continue;
-    kernels(device).sum_of_squares(update.gradient, squares.slice(0, update.square, update.square + 1));
+    gradients.push_back(update.gradient);
+    sums.push_back(squares.slice(0, update.square, update.square + 1));
   }
+  kernels(device).sum_of_squares(gradients, sums);
   world_.all_reduce(squares);
   double sum = 0;
   for (const double square : squares.to_vector<double>()) sum += square;
@@ -91,16 +101,22 @@ double Optimizer::gradient_norm() const {
 
 void Optimizer::update(const StepReport& report, float learning_rate, double weight) {
   const bool clip = options_.clip_norm > 0 && report.gradient_norm > options_.clip_norm;
-  AdamW adamw{learning_rate, options_.beta1, options_.beta2, options_.epsilon, 0.0F, steps_, 1.0F};
+  AdamW adamw{learning_rate, options_.beta1, options_.beta2, options_.epsilon, options_.weight_decay, steps_, 1.0F};
   adamw.gradient_scale = static_cast<float>((clip ? options_.clip_norm / report.gradient_norm : 1.0) / weight);
   for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {  // on all ranks in this order, whatever they own
+    std::vector<AdamWTensors> next;
+    std::int64_t elements = 0;
     for (const std::size_t i : order_[chunk]) {
       const State& state = states_[i];
       const Update& update = updates_[i];
-      adamw.weight_decay = state.slice.shape.rank() >= 2 ? options_.weight_decay : 0.0F;
-      kernels(state.master).adamw(state.master, state.m, state.v, update.gradient, update.value, adamw);
+      next.push_back({state.master, state.m, state.v, update.gradient, update.value, state.slice.shape.rank() >= 2});
+      elements += state.master.numel();
+      if (elements < updated_together_ && i != order_[chunk].back()) continue;
+      kernels(state.master).adamw(next, adamw);
       made_progress();
       if (overlap_) chunks_[chunk]->share_values(update.end);
+      next.clear();
+      elements = 0;
     }
     chunks_[chunk]->finish_sharing();
   }

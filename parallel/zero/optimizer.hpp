@@ -109,6 +109,7 @@ class Optimizer {
 
   OptimizerOptions options_;
   bool overlap_;
+  std::int64_t updated_together_;  // elements, before values are shared: those of this rank in a bucket, or all
   Communicator& world_;
   std::unique_ptr<Reductions> reductions_;
   std::vector<std::unique_ptr<ZeroChunk>> chunks_;

@@ -1,6 +1,9 @@
 // Tensors that cross over between the CPU and a GPU, by queued work on either side.
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "core/error.hpp"
 #include "support/support.hpp"
 #include "support/text.hpp"
@@ -88,6 +91,14 @@ TEST(Transfer, CopiesViewsOfManyDimensions) {
       EXPECT_EQ(copied(tested_device(), which, back), copied(cpu(), which, back));
     }
   }
+}
+
+// More than all pinned buffers hold, and a part of one; the emulation refuses host memory that is not pinned.
+TEST(Transfer, MoreThanTheStagingBuffersHold) {
+  std::vector<std::int32_t> values((std::size_t{21} << 20) / 4 + 1);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int32_t>(i);
+  const Tensor x = Tensor::from(values, {static_cast<std::int64_t>(values.size())}, tested_device());
+  EXPECT_TRUE(x.to_vector<std::int32_t>() == values);
 }
 
 TEST(Transfer, ConvertsF16OnTheCpuWhichAloneKnowsIt) {

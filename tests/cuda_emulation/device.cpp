@@ -7,6 +7,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <iterator>
+#include <map>
+#include <mutex>
 #include <random>
 #include <thread>
 #include <vector>
@@ -124,18 +127,44 @@ class EmulatedDevice final : public CudaDevice {
   void* raw_allocate(std::size_t bytes) override {
     void* pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
     if (pointer != nullptr) std::memset(pointer, 0xFF, bytes);  // NaN: what is read before it is written is seen
+    const std::lock_guard lock(mutex_);
+    if (pointer != nullptr) reachable_[static_cast<const char*>(pointer)] = bytes;
     return pointer;
   }
-  void raw_release(void* pointer, std::size_t) override { std::free(pointer); }
+  void raw_release(void* pointer, std::size_t) override {
+    const std::lock_guard lock(mutex_);
+    reachable_.erase(static_cast<const char*>(pointer));
+    std::free(pointer);
+  }
   std::unique_ptr<Stream> make_stream() override { return std::make_unique<EmulatedStream>(*this, scheduler_); }
   Stream& default_stream() override { return default_stream_; }
 
  private:
   void copy_bytes(void* to, const void* from, std::size_t bytes, Stream& stream) override {
+    for (const void* side : {static_cast<const void*>(to), from}) {
+      check(is_reachable(side, bytes), "emulated CUDA device: a copy of {} bytes with host memory that is not pinned",
+            bytes);
+    }
     stream.enqueue([=] { std::memcpy(to, from, bytes); });
   }
-  void* allocate_pinned(std::size_t bytes) override { return std::malloc(bytes); }
+  void* allocate_pinned(std::size_t bytes) override {
+    void* pointer = std::malloc(bytes);
+    const std::lock_guard lock(mutex_);
+    reachable_[static_cast<const char*>(pointer)] = bytes;
+    return pointer;
+  }
+  // Whether all of it is the device's, or pinned.
+  bool is_reachable(const void* begin, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const auto* const first = static_cast<const char*>(begin);
+    const auto after = reachable_.upper_bound(first);
+    if (after == reachable_.begin()) return false;
+    const auto& [block, size] = *std::prev(after);
+    return first + bytes <= block + size;
+  }
 
+  std::mutex mutex_;
+  std::map<const char*, std::size_t> reachable_;  // blocks of memory, and their bytes
   Scheduler scheduler_;
   EmulatedStream default_stream_{*this, scheduler_};
 };

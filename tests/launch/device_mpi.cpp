@@ -84,8 +84,15 @@ class DeviceGrids : public ::testing::Test {
   std::string train(const testing::GridCase& grid, const std::string& device) {
     TrainConfig config = *parse_config({"--config", dir_ + "/train.ini", "--device", device});
     grid.apply(config);
-    config.train.steps = 2;
+    config.train.steps = steps_;
     config.train.global_batch = std::max<std::int64_t>(2, ranks().size());
+    if (bf16_) {  // as in tests/cuda/training_test.cpp: its rounding of single losses averages out, and is not
+                  // magnified
+      config.model.dtype = "bf16";
+      config.train.global_batch = 12;
+      config.train.micro_batch = 12 / ranks().size();
+      config.train.learning_rate = 2e-4F;
+    }
     config.run.dir = fmt::format("{}/{} on {}", dir_, grid.name(), device);
     Trainer(config, ranks()).run();
     ranks().barrier();
@@ -99,9 +106,25 @@ class DeviceGrids : public ::testing::Test {
 
   const testing::SharedFolder folder_;
   const std::string dir_ = folder_.path();
+  std::int64_t steps_ = 2;
+  bool bf16_ = false;
 };
 
-TEST_F(DeviceGrids, DataParallelRanksTrainTheSame) { expect_same_as_on_cpu({{ranks().size(), 1}, "1f1b", 1}); }
+TEST_F(DeviceGrids, DataParallelRanksTrainTheSame) {
+  steps_ = 3;
+  expect_same_as_on_cpu({{ranks().size(), 1}, "1f1b", 1});
+}
+
+TEST_F(DeviceGrids, DataParallelRanksTrainTheSameInBf16) {
+  if (testing::tests_nccl() && testing::tested_device().is_emulated()) GTEST_SKIP() << "by MPI; this is slow";
+  steps_ = 3;
+  bf16_ = true;
+  const testing::GridCase grid{{ranks().size(), 1}, "1f1b", 1};
+  const std::string run = train(grid, testing::cuda_device_name()), reference = train(grid, "cpu");
+  if (ranks().rank() != 0) return;
+  EXPECT_EQ(testing::losses_of(run).size(), 3U);
+  EXPECT_LE(testing::relative_error(testing::losses_of(run), testing::losses_of(reference)), 1e-3);
+}
 
 TEST_F(DeviceGrids, ShardedWeightsTrainTheSame) { expect_same_as_on_cpu({{ranks().size(), 1}, "1f1b", 3}); }
 

@@ -1,4 +1,5 @@
 #include <numeric>
+#include <utility>
 
 #include "ops/reference/reference_rows.hpp"
 #include "ops/reference/settings.hpp"
@@ -32,6 +33,41 @@ TEST(Reductions, WholeBlocksOfASumAreTheSameInAnyShard) {
     sum += squares(x.slice(0, begin, std::min(x.dim(0), begin + 4096)));
   }
   EXPECT_EQ(squares(x), sum);
+}
+
+TEST(Reductions, SumsOfSquaresOfAListAreThoseOfEach) {
+  on_every_stream([] {
+    std::vector<Tensor> xs, outs, alone;
+    std::uint64_t seed = 1;
+    for (const std::int64_t n : {0, 1, 4096, 4097, 0, 17, 130 * 4096 + 5, 0}) {
+      xs.push_back(random_tensor({n}, DType::f32, ++seed));
+      alone.push_back(Tensor::full({1}, DType::f64, nan, tested_device()));
+      kernels(xs.back()).sum_of_squares(xs.back(), alone.back());
+    }
+    xs.push_back(random_tensor({70, 90}, DType::f32, 20).slice(1, 3, 80));  // rows with gaps
+    alone.push_back(Tensor::full({1}, DType::f64, nan, tested_device()));
+    kernels(xs.back()).sum_of_squares(xs.back(), alone.back());
+    const Tensor all = Tensor::full({static_cast<std::int64_t>(xs.size())}, DType::f64, nan, tested_device());
+    for (std::int64_t i = 0; i < all.numel(); ++i) outs.push_back(all.slice(0, i, i + 1));
+    std::swap(outs[0], outs[3]);  // in any order
+    std::swap(alone[0], alone[3]);
+    kernels(all).sum_of_squares(xs, outs);
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      EXPECT_EQ(values_of(all)[i], alone[i].item()) << i;
+    }
+    EXPECT_EQ(values_of(all)[4], 0);
+    kernels(all).sum_of_squares(std::span<const Tensor>(), {});
+  });
+}
+
+TEST(Reductions, ListsThatDoNotFitAreRefused) {
+  const std::vector<Tensor> xs(2, Tensor::zeros({4}, DType::f32, tested_device()));
+  const std::vector<Tensor> out{Tensor::zeros({1}, DType::f64, tested_device())};
+  EXPECT_THAT([&] { kernels(xs[0]).sum_of_squares(xs, out); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("2 tensors have 1 places")));
+  const std::vector<Tensor> mixed{xs[0], Tensor::zeros({4}, DType::bf16, tested_device())}, outs{out[0], out[0]};
+  EXPECT_THAT([&] { kernels(xs[0]).sum_of_squares(mixed, outs); },
+              ::testing::ThrowsMessage<Error>(::testing::HasSubstr("have the dtype of the others")));
 }
 
 TEST(Reductions, CountNonFinite) {
@@ -101,6 +137,43 @@ TEST(AdamW, FollowsTheReferenceOverSteps) {
         EXPECT_EQ(values_of(value), values_of(master.to(c.value)));
       }
     }
+  });
+}
+
+// Tensors of all kinds in one list: empty, of a part of a block, of many blocks, at odd places, with values of either
+// dtype and without, decayed and not.
+TEST(AdamW, UpdatesOfAListAreThoseOfEach) {
+  on_every_stream([] {
+    const AdamW options{.learning_rate = 0.01F, .weight_decay = 0.1F, .step = 3, .gradient_scale = 0.5F};
+    std::vector<AdamWTensors> together, alone;
+    std::uint64_t seed = 1;
+    for (const std::int64_t n : {0, 1, 17, 4096, 0, 4099, 70'000, 0}) {
+      const auto make = [&] { return random_tensor({n + 1}, DType::f32, ++seed).slice(0, n % 2, n % 2 + n); };
+      const DType dtype = n % 3 == 1 ? DType::bf16 : DType::f32;
+      const Tensor value = n == 4096 ? Tensor() : Tensor::full({n}, dtype, nan, tested_device());
+      together.push_back({make(), make(), make(), make(), value, n % 4 != 3});
+      together.back().v.fill(0.3);  // no square is negative
+      const auto copy = [](const Tensor& x) { return x.defined() ? x.clone() : x; };
+      const AdamWTensors& last = together.back();
+      alone.push_back(
+          {copy(last.master), copy(last.m), copy(last.v), copy(last.gradient), copy(last.value), last.decays});
+    }
+    Kernels& k = kernels(tested_device());
+    k.adamw(together, options);
+    for (std::size_t i = 0; i < alone.size(); ++i) {
+      SCOPED_TRACE(i);
+      const auto& [master, m, v, gradient, value, decays] = alone[i];
+      AdamW own = options;
+      if (!decays) own.weight_decay = 0;
+      k.adamw(master, m, v, gradient, value, own);
+      EXPECT_EQ(values_of(together[i].master), values_of(master));
+      EXPECT_EQ(values_of(together[i].m), values_of(m));
+      EXPECT_EQ(values_of(together[i].v), values_of(v));
+      if (value.defined()) {
+        EXPECT_EQ(values_of(together[i].value), values_of(value));
+      }
+    }
+    k.adamw(std::span<const AdamWTensors>(), options);
   });
 }
 

@@ -8,14 +8,17 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/log.hpp"
 #include "core/progress.hpp"
 #include "ops/kernels/cuda/device.hpp"
+#include "ops/kernels/kernels.hpp"
 #include "parallel/communicator.hpp"
 #include "parallel/job.hpp"
 #include "parallel/nccl_communicator.hpp"
@@ -25,7 +28,25 @@
 namespace skymm {
 namespace {
 
-constexpr int faulty = 1;  // the rank; of three
+constexpr int faulty = 1;  // the rank; of three, or two
+
+// What ranks compute on that move tensors by NCCL: a GPU where the environment says so.
+Device& device_for_nccl() {
+  const char* name = std::getenv("SKYMM_TEST_DEVICE");
+  return open_device(name != nullptr ? name : "emulated-cuda", read_job().local_rank);
+}
+
+// As a job does with its ranks. Where they cannot have NCCL, all end with 77, "skipped".
+std::unique_ptr<Communicator> connect_by_nccl(std::unique_ptr<Communicator> ranks) {
+  try {
+    ranks = connect(std::move(ranks), device_for_nccl(), Transport::nccl);
+  } catch (const Error& error) {
+    log::info("skipped: {}", error.message());
+    std::_Exit(77);
+  }
+  ranks->prepare(Communicator::Traffic::collectives);
+  return ranks;
+}
 
 Tensor ones(std::int64_t n) { return Tensor::full({n}, DType::f32, 1); }
 
@@ -159,6 +180,13 @@ const std::map<std::string, std::function<void(Communicator&)>> scenarios = {
        const Tensor x = Tensor::zeros({10}, DType::f32, cuda::emulated_device());
        by_nccl.send(x, (ranks.rank() + 1) % ranks.size(), 5);
      }},
+    {"collective_by_nccl",  // which the faulty rank does not call: the GPU waits, and that it is aborted fails it
+     [](Communicator& ranks) {
+       if (ranks.rank() == faulty) ranks.recv(ones(10), 0, 5);
+       Device& device = device_for_nccl();
+       const Tensor mine = Tensor::zeros({10}, DType::f32, device);
+       ranks.all_gather(mine, Tensor::zeros({10 * ranks.size()}, DType::f32, device));
+     }},
     {"deadlock", [](Communicator& ranks) { ranks.recv(ones(10), (ranks.rank() + 1) % ranks.size(), 5); }},
 };
 
@@ -186,7 +214,8 @@ int main(int argc, char** argv) {
     set_watchdog_limit(std::atof(argv[2]));
     set_check_collectives(argc > 3);
     if (before_start.contains(argv[1])) before_start.at(argv[1])();
-    const auto ranks = world();
+    auto ranks = world();
+    if (argv[1] == std::string("collective_by_nccl")) ranks = connect_by_nccl(std::move(ranks));
     ranks->barrier();
     if (scenarios.contains(argv[1])) scenarios.at(argv[1])(*ranks);
     ranks->barrier();

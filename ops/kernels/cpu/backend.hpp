@@ -55,9 +55,9 @@ class CpuKernels final : public Kernels {
                               Tensor dlogits) override;
   void sum(const Tensor& x, Tensor out) override;
   void argmax(const Tensor& x, Tensor best) override;
-  void sum_of_squares(const Tensor& x, Tensor out) override;
+  void sum_of_squares(std::span<const Tensor> xs, std::span<const Tensor> outs) override;
   void count_non_finite(const Tensor& x, Tensor count) override;
-  void adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) override;
+  void adamw(std::span<const AdamWTensors> tensors, const AdamW& options) override;
 };
 
 }  // namespace skymm

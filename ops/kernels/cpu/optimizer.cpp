@@ -75,19 +75,19 @@ void count_non_finite(const Tensor& x_, const Tensor& count) {
   });
 }
 
-void adamw(const Tensor& master_, const Tensor& m_, const Tensor& v_, const Tensor& gradient_, const Tensor& value_,
-           const AdamW& options) {
+void adamw(const AdamWTensors& tensors, const AdamW& options) {
   const auto correction = [&](float beta) {
     return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), static_cast<double>(options.step))));
   };
   const float correct1 = correction(options.beta1), correct2 = correction(options.beta2);
-  float *master = master_.data<float>(), *m = m_.data<float>(), *v = v_.data<float>();
-  const float* gradient = gradient_.data<float>();
-  const bool has_value = value_.defined();
-  visit_floating(has_value ? value_.dtype() : DType::f32, [&]<class T>(T) {
+  const float weight_decay = tensors.decays ? options.weight_decay : 0.0F;
+  float *master = tensors.master.data<float>(), *m = tensors.m.data<float>(), *v = tensors.v.data<float>();
+  const float* gradient = tensors.gradient.data<float>();
+  const bool has_value = tensors.value.defined();
+  visit_floating(has_value ? tensors.value.dtype() : DType::f32, [&]<class T>(T) {
     constexpr std::int64_t unit = 1024;
-    T* value = has_value ? value_.data<T>() : nullptr;
-    const std::int64_t n = master_.numel();
+    T* value = has_value ? tensors.value.data<T>() : nullptr;
+    const std::int64_t n = tensors.master.numel();
     parallel_pieces((n + unit - 1) / unit, 4 * unit, [=](std::int64_t begin, std::int64_t end) {
       each(begin * unit, std::min(n, end * unit), [=](auto at) {
         const V g = hn::Mul(at.get(gradient), set(options.gradient_scale));
@@ -97,7 +97,7 @@ void adamw(const Tensor& master_, const Tensor& m_, const Tensor& v_, const Tens
         at.put(v, second);
         const V root = hn::Add(hn::Sqrt(hn::Mul(second, set(correct2))), set(options.epsilon));
         const V old = at.get(master);
-        const V step = hn::MulAdd(old, set(options.weight_decay), hn::Div(hn::Mul(first, set(correct1)), root));
+        const V step = hn::MulAdd(old, set(weight_decay), hn::Div(hn::Mul(first, set(correct1)), root));
         const V fresh = hn::NegMulAdd(step, set(options.learning_rate), old);
         at.put(master, fresh);
         if (value != nullptr) at.put(value, fresh);
@@ -125,9 +125,11 @@ void CpuKernels::sum(const Tensor& x, Tensor out) {
   launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum)(dense, out); });
 }
 
-void CpuKernels::sum_of_squares(const Tensor& x, Tensor out) {
-  check_sum_of_squares(x, out);
-  launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(sum_of_squares)(dense, out); });
+void CpuKernels::sum_of_squares(std::span<const Tensor> xs, std::span<const Tensor> outs) {
+  check_sum_of_squares(xs, outs);
+  for (std::size_t i = 0; i < xs.size(); ++i) {
+    launch(xs[i], [dense = xs[i].contiguous(), out = outs[i]] { HWY_DYNAMIC_DISPATCH(sum_of_squares)(dense, out); });
+  }
 }
 
 void CpuKernels::count_non_finite(const Tensor& x, Tensor count) {
@@ -135,9 +137,11 @@ void CpuKernels::count_non_finite(const Tensor& x, Tensor count) {
   launch(x, [=, dense = x.contiguous()] { HWY_DYNAMIC_DISPATCH(count_non_finite)(dense, count); });
 }
 
-void CpuKernels::adamw(Tensor master, Tensor m, Tensor v, const Tensor& gradient, Tensor value, const AdamW& options) {
-  check_adamw(master, m, v, gradient, value, options);
-  launch(master, [=] { HWY_DYNAMIC_DISPATCH(adamw)(master, m, v, gradient, value, options); });
+void CpuKernels::adamw(std::span<const AdamWTensors> tensors, const AdamW& options) {
+  check_adamw(tensors, options);
+  for (const AdamWTensors& one : tensors) {
+    launch(one.master, [=] { HWY_DYNAMIC_DISPATCH(adamw)(one, options); });
+  }
 }
 
 }  // namespace skymm

@@ -157,7 +157,28 @@ void CudaDevice::add(const Tensor& x, Tensor y, float scale) {
 void CudaDevice::to_host(const Tensor& x, void* to) {
   const Tensor source = x.contiguous();
   Stream& stream = stream_of(x);
-  if (source.bytes() > 0) copy_bytes(to, source.raw(), source.bytes(), stream);
+  struct Arriving {
+    StagingBuffer from;
+    void* to;
+    std::size_t bytes;
+  };
+  std::deque<Arriving> arriving;
+  const auto take_out = [&] {
+    const auto& [from, into, bytes] = arriving.front();
+    stream.synchronize_to(from.free_from.position);
+    std::memcpy(into, from.pointer, bytes);
+    arriving.pop_front();
+  };
+  for (std::size_t at = 0; at < source.bytes(); at += staging_bytes) {
+    if (arriving.size() == staging_buffers / 2) take_out();  // the others still copy; no buffer is taken twice
+    const std::size_t bytes = std::min(staging_bytes, source.bytes() - at);
+    StagingBuffer buffer = take_staging();
+    copy_bytes(buffer.pointer, static_cast<const char*>(source.raw()) + at, bytes, stream);
+    buffer.free_from = stream.record();
+    staging_.push_back(buffer);
+    arriving.push_back({buffer, static_cast<char*>(to) + at, bytes});
+  }
+  while (!arriving.empty()) take_out();
   stream.synchronize();
 }
 

@@ -1,5 +1,6 @@
 // A GPU as a device: what the real one and the emulated one share. Kernels copy, fill and add; host memory is reached
-// through pinned staging buffers, so that from_host returns before the bytes have moved.
+// through pinned staging buffers, so that from_host returns before the bytes have moved, and to_host need not wait for
+// the driver to make pages stay.
 #pragma once
 
 #include <deque>
@@ -25,7 +26,7 @@ class CudaDevice : public Device {
   void forget(const Stream& stream) override;
 
  protected:
-  // Enqueues a copy of bytes between any two of host (pinned, but for what is read by to_host) and device memory.
+  // Enqueues a copy of bytes between any two of pinned host and device memory.
   virtual void copy_bytes(void* to, const void* from, std::size_t bytes, Stream& stream) = 0;
   // Host memory that the device reads and writes by itself.
   virtual void* allocate_pinned(std::size_t bytes) = 0;

@@ -16,9 +16,8 @@ enum class TileSize : std::uint8_t { automatic, flat, small, large };
 void multiply(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue, Stream& stream,
               TileSize tiles = TileSize::automatic);
 
-// The same by cuBLASLt. False, and nothing is enqueued, where this build or the emulation has none, or where the
-// hand-written product does what cuBLASLt does not: small products, activations that it lacks, odd alignments, and what
-// it refuses.
+// The same by cuBLASLt. False, and nothing is enqueued, where the hand-written product does what cuBLASLt does not (see
+// cublaslt.hpp), and where it refuses.
 bool multiply_by_library(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue, Stream& stream);
 
 }  // namespace skymm::cuda

@@ -1,17 +1,11 @@
-// Large products by cuBLASLt, with bias and activation in its epilogue. cuBLASLt thinks in columns: a matrix of rows in
-// memory is the transpose of one of columns, so it is asked for c^T = b^T a^T. Algorithms are asked for once a problem.
+// Requests (../cublaslt.hpp) in the library's own words. Algorithms are asked for once a problem.
+#include "ops/kernels/cuda/cublaslt.hpp"
+
 #include <cublasLt.h>
 
-#include <algorithm>
-#include <array>
-#include <map>
-#include <mutex>
-#include <optional>
-
 #include "core/error.hpp"
-#include "ops/kernels/cuda/multiply.hpp"
 
-namespace skymm::cuda {
+namespace skymm::cuda::cublaslt {
 namespace {
 
 constexpr std::size_t workspace_bytes = std::size_t{32} << 20;
@@ -50,112 +44,68 @@ using Preference = Description<cublasLtMatmulPreference_t, cublasLtMatmulPrefere
 
 cudaDataType_t type_of(DType type) { return type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-// How x, rows in memory or their transpose, is named to a library of columns: as x^T, or x^T transposed.
-struct Operand {
-  cublasOperation_t operation;
-  std::int64_t rows, cols, step;
-
-  explicit Operand(const Matrix& x)
-      : operation(x.col_step == 1 ? CUBLAS_OP_N : CUBLAS_OP_T),
-        rows(x.col_step == 1 ? x.cols : x.rows),
-        cols(x.col_step == 1 ? x.rows : x.cols),
-        step(x.col_step == 1 ? x.row_step : x.col_step) {}
-};
-
-void describe(Layout& layout, const Operand& x, const Matrix& of) {
-  check_cublas(cublasLtMatrixLayoutCreate(layout.address(), type_of(of.dtype), x.rows, x.cols, x.step),
+void describe(Layout& layout, const Operand& x) {
+  check_cublas(cublasLtMatrixLayoutCreate(layout.address(), type_of(x.dtype), x.rows, x.cols, x.step),
                "describing a matrix");
-  if (of.batch == 1) return;
-  const auto count = static_cast<std::int32_t>(of.batch);
+  if (x.batch == 1) return;
+  const auto count = static_cast<std::int32_t>(x.batch);
   check_cublas(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof(count)),
                "describing a batch");
-  check_cublas(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &of.batch_step,
-                                                sizeof(of.batch_step)),
+  check_cublas(cublasLtMatrixLayoutSetAttribute(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &x.batch_step,
+                                                sizeof(x.batch_step)),
                "describing a batch");
 }
 
-// The library's name of an epilogue; false where it has none. A bias it reads by vectors, which it does not say; and
-// its tanh is not said to be exact enough for f32.
-bool find_epilogue(const Epilogue& e, DType of_c, cublasLtEpilogue_t& found) {
-  const bool bias = e.bias != nullptr;
-  if (bias && (e.bias_dtype != of_c || reinterpret_cast<std::uintptr_t>(e.bias) % 16 != 0)) return false;
-  switch (e.activation) {
-    case Activation::none:
-      found = bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-      return true;
-    case Activation::relu:
-      found = bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
-      return true;
-    case Activation::gelu_tanh:
-      if (of_c != DType::bf16) return false;
-      found = bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
-      return true;
+cublasOperation_t operation_of(const Operand& x) { return x.transposed ? CUBLAS_OP_T : CUBLAS_OP_N; }
+
+cublasLtEpilogue_t epilogue_for(Finish finish) {
+  switch (finish) {
+    case Finish::bias:
+      return CUBLASLT_EPILOGUE_BIAS;
+    case Finish::relu:
+      return CUBLASLT_EPILOGUE_RELU;
+    case Finish::relu_bias:
+      return CUBLASLT_EPILOGUE_RELU_BIAS;
+    case Finish::gelu:
+      return CUBLASLT_EPILOGUE_GELU;
+    case Finish::gelu_bias:
+      return CUBLASLT_EPILOGUE_GELU_BIAS;
     default:
-      return false;
+      return CUBLASLT_EPILOGUE_DEFAULT;
   }
-}
-
-// How many bytes, a power of two up to 256, divide the address: algorithms ask for it.
-std::int64_t alignment_of(const void* address) {
-  const auto bits = reinterpret_cast<std::uintptr_t>(address) | 256;
-  return static_cast<std::int64_t>(bits & -bits);
-}
-
-// All that the choice of an algorithm depends on.
-using Key = std::array<std::int64_t, 18>;
-Key key_of(const Matrix& a, const Matrix& b, const Matrix& c, cublasLtEpilogue_t epilogue, bool accumulate) {
-  return {c.rows,
-          c.cols,
-          a.cols,
-          c.batch,
-          a.row_step,
-          a.col_step,
-          b.row_step,
-          b.col_step,
-          c.row_step,
-          a.batch_step,
-          b.batch_step,
-          c.batch_step,
-          epilogue,
-          accumulate,
-          static_cast<std::int64_t>(a.dtype) * 16 + static_cast<std::int64_t>(c.dtype),
-          alignment_of(a.data),
-          alignment_of(b.data),
-          alignment_of(c.data)};
 }
 
 class Multiplication {
  public:
-  Multiplication(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e, cublasLtEpilogue_t epilogue) {
+  explicit Multiplication(const Request& request) : request_(request) {
     check_cublas(cublasLtMatmulDescCreate(operation_.address(), CUBLAS_COMPUTE_32F, CUDA_R_32F),
                  "describing a product");
-    const Operand first(b), second(a);
-    set(CUBLASLT_MATMUL_DESC_TRANSA, first.operation);
-    set(CUBLASLT_MATMUL_DESC_TRANSB, second.operation);
-    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
-    if (e.bias != nullptr) {
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, e.bias);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(e.bias_dtype));
+    set(CUBLASLT_MATMUL_DESC_TRANSA, operation_of(request.first));
+    set(CUBLASLT_MATMUL_DESC_TRANSB, operation_of(request.second));
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_for(request.finish));
+    if (request.bias != nullptr) {
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, request.bias);
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(request.result.dtype));
     }
-    describe(first_, first, b);
-    describe(second_, second, a);
-    describe(result_, Operand(c), c);
+    describe(first_, request.first);
+    describe(second_, request.second);
+    describe(result_, request.result);
   }
 
-  // False where the library has none.
-  bool find_algorithm(const Matrix& a, const Matrix& b, const Matrix& c, cublasLtMatmulAlgo_t& found) const {
+  // None where the library has none.
+  std::optional<cublasLtMatmulAlgo_t> find_algorithm() const {
     Preference preference;
     check_cublas(cublasLtMatmulPreferenceCreate(preference.address()), "asking for an algorithm");
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
       check_cublas(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)),
                    "asking for an algorithm");
     };
-    const auto bytes = [](const Matrix& x) { return static_cast<std::uint32_t>(alignment_of(x.data)); };
+    const auto bytes = [](const Operand& x) { return static_cast<std::uint32_t>(alignment_of(x.data)); };
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, bytes(b));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, bytes(a));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, bytes(c));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, bytes(c));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, bytes(request_.first));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, bytes(request_.second));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, bytes(request_.result));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, bytes(request_.result));
     // Sums of one order: no atomics, and parts of k only where they are added up in the workspace.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
            std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_NONE});
@@ -163,19 +113,19 @@ class Multiplication {
     int count = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(), operation_, first_, second_, result_,
                                                                  result_, preference, 1, &result, &count);
-    found = result.algo;
-    return status == CUBLAS_STATUS_SUCCESS && count > 0;
+    if (status != CUBLAS_STATUS_SUCCESS || count == 0) return {};
+    return result.algo;
   }
 
   // False where the library refuses what its own search found.
-  bool enqueue(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& e,
-               const cublasLtMatmulAlgo_t& algorithm, Stream& stream) const {
+  bool run(const cublasLtMatmulAlgo_t& algorithm, Stream& stream) const {
     const PurposeScope purpose(Purpose::workspace);
     const Tensor workspace = Tensor::empty({workspace_bytes}, DType::u8, stream.device());
-    const float beta = e.accumulate ? 1.0F : 0.0F;
-    const cublasStatus_t status = cublasLtMatmul(handle(), operation_, &e.alpha, b.data, first_, a.data, second_, &beta,
-                                                 c.data, result_, c.data, result_, &algorithm, workspace.raw(),
-                                                 workspace_bytes, static_cast<cudaStream_t>(stream.native_handle()));
+    void* const to = request_.result.data;
+    const cublasStatus_t status =
+        cublasLtMatmul(handle(), operation_, &request_.alpha, request_.first.data, first_, request_.second.data,
+                       second_, &request_.beta, to, result_, to, result_, &algorithm, workspace.raw(), workspace_bytes,
+                       static_cast<cudaStream_t>(stream.native_handle()));
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return false;
     check_cublas(status, "multiplying");
     return true;
@@ -187,51 +137,21 @@ class Multiplication {
     check_cublas(cublasLtMatmulDescSetAttribute(operation_, attribute, &value, sizeof(value)), "describing a product");
   }
 
+  const Request& request_;
   Description<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy> operation_;
   Layout first_, second_, result_;
 };
 
-// The library's algorithms, of all problems so far.
-class Algorithms {
- public:
-  // None where the library has none.
-  std::optional<cublasLtMatmulAlgo_t> find(const Key& key, const Multiplication& multiplication, const Matrix& a,
-                                           const Matrix& b, const Matrix& c) {
-    const std::lock_guard lock(mutex_);
-    const auto [at, is_new] = found_.try_emplace(key);
-    cublasLtMatmulAlgo_t algorithm{};
-    if (is_new && multiplication.find_algorithm(a, b, c, algorithm)) at->second = algorithm;
-    return at->second;
-  }
-  void give_up(const Key& key) {
-    const std::lock_guard lock(mutex_);
-    found_[key].reset();
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<Key, std::optional<cublasLtMatmulAlgo_t>> found_;
-};
-
-Algorithms& algorithms() {
-  static Algorithms all;
-  return all;
-}
-
 }  // namespace
 
-bool multiply_by_library(const Matrix& a, const Matrix& b, const Matrix& c, const Epilogue& epilogue, Stream& stream) {
-  constexpr std::int64_t least = 16, least_work = std::int64_t{1} << 20;  // below, tiles are mostly empty
-  if (std::min({c.rows, c.cols, a.cols}) < least || c.rows * c.cols * a.cols < least_work) return false;
-  cublasLtEpilogue_t name{};
-  if (!find_epilogue(epilogue, c.dtype, name)) return false;
-  const Multiplication multiplication(a, b, c, epilogue, name);
-  const Key key = key_of(a, b, c, name, epilogue.accumulate);
-  const auto algorithm = algorithms().find(key, multiplication, a, b, c);
+bool enqueue(const Request& request, Stream& stream) {
+  static Algorithms<cublasLtMatmulAlgo_t> algorithms;
+  const Multiplication multiplication(request);
+  const auto algorithm = algorithms.find(request, [&] { return multiplication.find_algorithm(); });
   if (!algorithm) return false;
-  if (multiplication.enqueue(a, b, c, epilogue, *algorithm, stream)) return true;
-  algorithms().give_up(key);
+  if (multiplication.run(*algorithm, stream)) return true;
+  algorithms.give_up(request);
   return false;
 }
 
-}  // namespace skymm::cuda
+}  // namespace skymm::cuda::cublaslt
