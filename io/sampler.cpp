@@ -22,7 +22,8 @@ constexpr std::uint32_t for_permutation = 0x5045524D, for_negatives = 0x4E454741
 // Slots of a block of a mixture: this many, doubled until each stream has some of them by its share alone, for one slot
 // of a stream that asks for a hundredth of it would be a hundred times too much. A slot takes 8 bytes.
 constexpr std::int64_t least_block = 4096, largest_block = std::int64_t{1} << 22;
-constexpr double least_slots = 4;
+constexpr double least_slots = 4;   // where a stream would get fewer of a block, the block is enlarged,
+constexpr double exact_slots = 64;  // until the stream gets as many: then it is drawn as often as asked to a percent
 
 std::uint64_t low_bits(int n) { return (std::uint64_t{1} << n) - 1; }
 
@@ -122,9 +123,8 @@ void Mixture::drop_least_streams(double total) {
     double share = 0;
     for (const Stream& stream : streams_) share += stream.source == static_cast<int>(s) ? stream.share : 0;
     check(share == 0 || fits(share),
-          "data set {} of {}, of {} samples, would get {:.2g} of the places of training, less than the {:.2g} that can "
-          "be "
-          "dealt; give it more weight, or leave it out",
+          "data set {} of {}, of {} samples, would get {:.2g} of the places of training, less than the {:.2g} that "
+          "can be dealt; give it more weight, or leave it out",
           s + 1, sources_.size(), sources_[s]->size(), share / total, least_slots / static_cast<double>(largest_block));
   }
   std::erase_if(streams_, [&](const Stream& stream) {
@@ -150,7 +150,9 @@ void Mixture::deal_slots() {
   }
   const double total = sum_shares(), least = std::ranges::min_element(streams_, {}, &Stream::share)->share / total;
   block_ = std::max(least_block, static_cast<std::int64_t>(streams_.size()) * 4);
-  while (block_ < largest_block && least * static_cast<double>(block_) < least_slots) block_ *= 2;
+  if (least * static_cast<double>(block_) < least_slots) {
+    while (block_ < largest_block && least * static_cast<double>(block_) < exact_slots) block_ *= 2;
+  }
   std::vector<std::pair<double, std::size_t>> remainders;
   std::int64_t dealt = 0;
   for (std::size_t s = 0; s < streams_.size(); ++s) {

@@ -290,9 +290,8 @@ void check_evaluation(const TrainConfig& config) {
   const auto& [run, model, data, train, parallel] = config;
   const std::vector<EvaluationSet> sets = evaluation_sets(data);
   const bool has_pope = std::ranges::find(sets, "pope", &EvaluationSet::kind) != sets.end();
-  need(has_pope != data.evaluation_images.empty(),
-       has_pope ? "data.evaluation_images is missing: give the folder of the pictures of POPE"
-                : "data.evaluation_images is for pope in data.evaluation, which has none; leave it out");
+  need(has_pope || data.evaluation_images.empty(),
+       "data.evaluation_images is for pope in data.evaluation, which has none; leave it out");
   need(sets.empty() == (train.evaluate_every == 0),
        sets.empty()
            ? "train.evaluate_every: there is nothing to evaluate; give data.evaluation, such as mme=DIR"

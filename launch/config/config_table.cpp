@@ -189,7 +189,7 @@ const std::vector<Option>& config_options() {
        "the "
        "report, the answers to RUN/eval/step_<N>",
        [](C& c) -> Field { return &c.data.evaluation; }},
-      {"data.evaluation_images", "DIR", "folder of the pictures of pope in data.evaluation",
+      {"data.evaluation_images", "DIR", "folder of the pictures of pope in data.evaluation; none: its folder images",
        [](C& c) -> Field { return &c.data.evaluation_images; }},
       {"data.chat_template",
        "NAME",

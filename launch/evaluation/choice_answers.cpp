@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "core/error.hpp"
 #include "io/file.hpp"
 #include "launch/evaluation/likelihood.hpp"
 
@@ -28,6 +29,16 @@ SharedAnswers answer_mmbench(const Answerer& who, Communicator& ranks, const std
   SharedQuestions asked{.count = questions.size(), .sample = sample, .max_tokens = options.max_tokens};
   if (options.by == AnswerBy::likelihood) asked.candidates = [&](std::size_t i) { return letters_of(questions[i]); };
   return shared_answers(who, ranks, asked);
+}
+
+std::string pope_pictures(const std::string& data, const LanguageSet& set, const std::string& images) {
+  namespace fs = std::filesystem;
+  const std::string folder = images.empty() ? data + "/images" : images, inner = folder + "/" + set.language;
+  check(
+      fs::is_directory(folder),
+      "{}: there is no folder {} of POPE's pictures; give it (--images of skymm eval, data.evaluation_images of a run)",
+      data, folder);
+  return !set.language.empty() && fs::is_directory(inner) ? inner : folder;
 }
 
 std::string picture_of(const PopeQuestion& question, const std::string& images) {

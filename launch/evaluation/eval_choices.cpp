@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "core/error.hpp"
 #include "io/file.hpp"
@@ -191,20 +192,19 @@ int eval_pope(const Arguments& arguments) {
     return ranks->rank() == 0 ? score_pope_files(arguments.required("results")) : 0;
   }
   const std::string dir = arguments.required("run"), data = arguments.required("data");
-  const bool has_images = arguments.find("images") == nullptr && fs::is_directory(data + "/images");
-  const std::string images = has_images ? data + "/images" : arguments.required("images");
+  const std::string images = text_of(arguments, "images");
   const std::string after = text_of(arguments, "after");
   const AnswerBy by = arguments.get("by", parse_answer_by, AnswerBy::generation);
   const std::string name = figures_name("pope", by), results_dir = default_results(arguments, name);
   const auto limit = static_cast<std::size_t>(arguments.get("limit", parse_count, std::int64_t{0}));
   const std::unique_ptr<Communicator> ranks = world();
-  std::vector<std::pair<LanguageSet, std::vector<PopeSplit>>> sets;
-  for (const LanguageSet& set : language_sets(data)) sets.emplace_back(set, read_pope_splits(set.path));
+  std::vector<std::tuple<LanguageSet, std::string, std::vector<PopeSplit>>> sets;
+  for (const LanguageSet& set : language_sets(data)) {
+    sets.emplace_back(set, pope_pictures(data, set, images), read_pope_splits(set.path));
+  }
   Run run = open_to_evaluate(arguments, true, *ranks);
   json languages = json::object();
-  for (auto& [set, splits] : sets) {
-    const std::string inner = fmt::format("{}/{}", images, set.language);
-    const std::string pictures = !set.language.empty() && fs::is_directory(inner) ? inner : images;
+  for (auto& [set, pictures, splits] : sets) {
     std::vector<PopeResults> results;
     json left_out;
     for (PopeSplit& split : splits) {

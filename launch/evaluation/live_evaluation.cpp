@@ -8,6 +8,7 @@
 #include "core/log.hpp"
 #include "io/file.hpp"
 #include "launch/evaluation/choice_answers.hpp"
+#include "launch/evaluation/language.hpp"
 #include "launch/evaluation/mme_answers.hpp"
 
 namespace skymm {
@@ -64,11 +65,7 @@ namespace {
 class Mme final : public LiveEvaluation::Benchmark {
  public:
   Mme(const std::string& dir, std::size_t pictures) {
-    for (const char* language : {"en", "zh"}) {
-      const std::string inner = fmt::format("{}/{}", dir, language);
-      if (fs::is_directory(inner)) parts_.push_back({language, read_mme(inner)});
-    }
-    if (parts_.empty()) parts_.push_back({"", read_mme(dir)});
+    for (const LanguageSet& set : language_sets(dir)) parts_.push_back({set.language, read_mme(set.path)});
     for (Part& part : parts_) {
       for (MmeTask& task : part.tasks) {
         keep_first(task.questions, pictures, [](const MmeQuestion& question) { return question.picture; });
@@ -109,76 +106,110 @@ class Mme final : public LiveEvaluation::Benchmark {
   std::vector<Part> parts_;
 };
 
+// Behind a figure's name, where a set comes in several languages: "_en".
+std::string suffix_of(const LanguageSet& set) { return set.language.empty() ? "" : "_" + set.language; }
+
 class Mmbench final : public LiveEvaluation::Benchmark {
  public:
-  Mmbench(std::string path, std::size_t lots) : path_(std::move(path)) {
-    const std::vector<MmbenchQuestion> all = read_mmbench_table(path_, [](std::size_t) { return false; });
-    std::vector<MmbenchQuestion> kept = all;
-    keep_first(kept, lots, [](const MmbenchQuestion& question) { return question.index % mmbench_rotation; });
-    auto next = kept.begin();
-    for (const MmbenchQuestion& question : all) {
-      const bool asked = next != kept.end() && next->index == question.index;
-      place_.push_back(asked ? next++ - kept.begin() : -1);
-    }
+  Mmbench(const std::string& path, std::size_t lots) {
+    for (const LanguageSet& set : mmbench_tables(path)) tables_.push_back({set, places_of(set.path, lots)});
   }
 
-  // The pictures are read anew each time: kept, they would lie in memory that training needs.
   bool ask(const Answerer& who, Communicator& ranks, LiveEvaluation::Findings& findings) const override {
-    const auto is_mine = [&](std::size_t row) {
-      return row < place_.size() && place_[row] >= 0 && place_[row] % ranks.size() == ranks.rank();
-    };
-    std::vector<MmbenchQuestion> rows = read_mmbench_table(path_, is_mine), questions;
-    check(rows.size() == place_.size(), "{} had {} questions when training began, and has {} now", path_, place_.size(),
-          rows.size());
-    for (std::size_t row = 0; row < rows.size(); ++row) {
-      if (place_[row] >= 0) questions.push_back(std::move(rows[row]));
+    for (const Table& table : tables_) {
+      const std::vector<MmbenchQuestion> questions = read_again(table, ranks);
+      const SharedAnswers answers = answer_mmbench(who, ranks, questions);
+      if (answers.stopped) return false;
+      findings.add_unasked(answers.unasked);
+      for (std::size_t i = 0; i < questions.size(); ++i) {
+        findings.add_answer(questions[i].prompt, std::string(1, questions[i].answer), answers.texts[i]);
+      }
+      const MmbenchScore score = score_mmbench(questions, answers.texts).all;
+      findings.add_figure("", "circular" + suffix_of(table.set), score.accuracy());
+      findings.add_figure("", "each_rotation" + suffix_of(table.set), score.plain_accuracy());
     }
-    const SharedAnswers answers = answer_mmbench(who, ranks, questions);
-    if (answers.stopped) return false;
-    findings.add_unasked(answers.unasked);
-    for (std::size_t i = 0; i < questions.size(); ++i) {
-      findings.add_answer(questions[i].prompt, std::string(1, questions[i].answer), answers.texts[i]);
-    }
-    const MmbenchScore score = score_mmbench(questions, answers.texts).all;
-    findings.add_figure("", "circular", score.accuracy());
-    findings.add_figure("", "each_rotation", score.plain_accuracy());
     return true;
   }
 
  private:
-  std::string path_;
-  std::vector<std::int64_t> place_;  // of each row, among the questions; -1: not asked
+  using Places = std::vector<std::int64_t>;  // of each row, among the questions that are asked; -1: it is not
+  struct Table {
+    LanguageSet set;
+    Places places;
+  };
+
+  static Places places_of(const std::string& path, std::size_t lots) {
+    const std::vector<MmbenchQuestion> all = read_mmbench_table(path, [](std::size_t) { return false; });
+    std::vector<MmbenchQuestion> kept = all;
+    keep_first(kept, lots, [](const MmbenchQuestion& question) { return question.index % mmbench_rotation; });
+    Places places;
+    auto next = kept.begin();
+    for (const MmbenchQuestion& question : all) {
+      const bool asked = next != kept.end() && next->index == question.index;
+      places.push_back(asked ? next++ - kept.begin() : -1);
+    }
+    return places;
+  }
+
+  // The pictures are read anew each time: kept, they would lie in memory that training needs.
+  static std::vector<MmbenchQuestion> read_again(const Table& table, const Communicator& ranks) {
+    const Places& places = table.places;
+    const auto is_mine = [&](std::size_t row) {
+      return row < places.size() && places[row] >= 0 && places[row] % ranks.size() == ranks.rank();
+    };
+    std::vector<MmbenchQuestion> rows = read_mmbench_table(table.set.path, is_mine), questions;
+    check(rows.size() == places.size(), "{} had {} questions when training began, and has {} now", table.set.path,
+          places.size(), rows.size());
+    for (std::size_t row = 0; row < rows.size(); ++row) {
+      if (places[row] >= 0) questions.push_back(std::move(rows[row]));
+    }
+    return questions;
+  }
+
+  std::vector<Table> tables_;
 };
 
 class Pope final : public LiveEvaluation::Benchmark {
  public:
-  Pope(const std::string& path, std::string images, std::size_t pictures)
-      : images_(std::move(images)), splits_(read_pope_splits(path)) {
-    for (PopeSplit& split : splits_) {
-      keep_first(split.questions, pictures, [](const PopeQuestion& question) { return question.image; });
+  Pope(const std::string& path, const std::string& images, std::size_t pictures) {
+    for (const LanguageSet& set : language_sets(path)) {
+      Part part{set, pope_pictures(path, set, images), read_pope_splits(set.path)};
+      for (PopeSplit& split : part.splits) {
+        keep_first(split.questions, pictures, [](const PopeQuestion& question) { return question.image; });
+      }
+      parts_.push_back(std::move(part));
     }
   }
 
   bool ask(const Answerer& who, Communicator& ranks, LiveEvaluation::Findings& findings) const override {
-    for (const PopeSplit& split : splits_) {
-      const SharedAnswers answers = answer_pope(who, ranks, split, images_);
-      if (answers.stopped) return false;
-      findings.add_unasked(answers.unasked);
-      for (std::size_t i = 0; i < answers.texts.size(); ++i) {
-        const PopeQuestion& question = split.questions[i];
-        findings.add_answer(question.text, question.yes ? "yes" : "no", answers.texts[i]);
+    for (const auto& [set, images, splits] : parts_) {
+      for (const PopeSplit& split : splits) {
+        const SharedAnswers answers = answer_pope(who, ranks, split, images);
+        if (answers.stopped) return false;
+        findings.add_unasked(answers.unasked);
+        for (std::size_t i = 0; i < answers.texts.size(); ++i) {
+          const PopeQuestion& question = split.questions[i];
+          findings.add_answer(question.text, question.yes ? "yes" : "no", answers.texts[i]);
+        }
+        const PopeScore score = score_pope(split, answers.texts);
+        const auto add = [&](const char* figure, double value) {
+          findings.add_figure("", fmt::format("{}_{}{}", split.name, figure, suffix_of(set)), value);
+        };
+        add("accuracy", score.accuracy());
+        add("f1", score.f1());
+        add("yes_ratio", score.yes_ratio());
       }
-      const PopeScore score = score_pope(split, answers.texts);
-      findings.add_figure("", split.name + "_accuracy", score.accuracy());
-      findings.add_figure("", split.name + "_f1", score.f1());
-      findings.add_figure("", split.name + "_yes_ratio", score.yes_ratio());
     }
     return true;
   }
 
  private:
-  std::string images_;
-  std::vector<PopeSplit> splits_;
+  struct Part {
+    LanguageSet set;
+    std::string images;  // the folder
+    std::vector<PopeSplit> splits;
+  };
+  std::vector<Part> parts_;
 };
 
 }  // namespace

@@ -144,7 +144,6 @@ TEST_F(Config, EvaluationsThatCouldNotBeDoneAreRefused) {
   EXPECT_THAT(refused("mme=a", {}), HasSubstr("0: never"));
   EXPECT_THAT(error_of(often), HasSubstr("give data.evaluation"));
   EXPECT_THAT(error_of({"--train.evaluate_limit", "5"}), HasSubstr("is for data.evaluation"));
-  EXPECT_THAT(refused("pope=a", often), HasSubstr("data.evaluation_images is missing"));
   EXPECT_THAT(refused("mme=a", with({"--data.evaluation_images", "b"})), HasSubstr("for pope"));
   EXPECT_THAT(refused("mme=a", with({"--parallel.pipeline", "2"})), HasSubstr("skymm eval, which may run beside"));
   EXPECT_THAT(refused("mme=a", with({"--parallel.shard_frozen", "true"})), HasSubstr("a part of the decoder"));

@@ -191,6 +191,21 @@ TEST_F(TrainerTest, EvaluatesAsSkymmEvalWould) {
   EXPECT_EQ(losses_of(config.run.dir, "pope/popular_f1").size(), 3U);
 }
 
+TEST_F(TrainerTest, BenchmarksInTwoLanguagesHaveFiguresOfEach) {
+  config = testing::with_evaluation(config, dir);
+  testing::write_tiny_mmbench(dir + "/mmbench");
+  testing::write_tiny_pope(dir + "/pope");
+  config.data.evaluation = {"mmbench=" + dir + "/mmbench", "pope=" + dir + "/pope"};
+  config.data.evaluation_images.clear();
+  config.train.steps = config.train.evaluate_every = 2;
+  train(config);
+  for (const char* figure : {"mmbench/circular_en", "mmbench/circular_zh", "pope/random_f1_en", "pope/random_f1_zh"}) {
+    EXPECT_EQ(losses_of(config.run.dir, figure).size(), 1U) << figure;
+  }
+  std::filesystem::remove_all(dir + "/pope/images");
+  EXPECT_THAT(error_of([&] { train(config); }), HasSubstr("data.evaluation_images"));
+}
+
 TEST_F(TrainerTest, AskedToStopItDoesNotEndItsEvaluation) {
   config = testing::with_evaluation(config, dir);
   std::string lines;
