@@ -129,7 +129,7 @@ int build_mmbench_command(const Words& arguments) {
                 "one in English and one in Chinese with the same pictures and questions: eight tasks, and position in "
                 "four grades. The letter of the right option is drawn evenly. No training picture of any picture book "
                 "has such a layout.",
-       .examples = {"skymm eval mmbench --run runs/nano/stage2 --data data/picturebook-mmbench/mmbench_dev_en.tsv"},
+       .examples = {"skymm eval mmbench --run runs/nano/stage2 --data data/picturebook-mmbench"},
        .pictures = "of each task",
        .default_pictures = 100,
        .build = build_picturebook_mmbench},
@@ -143,8 +143,7 @@ int build_pope_command(const Words& arguments) {
                 "things that are there and three about things that are not. Those are drawn evenly (random), are the "
                 "most frequent ones (popular), or stand most often beside what is there (adversarial), as counted on "
                 "the set's own pictures. No training picture of any picture book has such a layout.",
-       .examples = {"skymm eval pope --run runs/nano/stage2 --data data/picturebook-pope/en \\",
-                    "  --images data/picturebook-pope/images"},
+       .examples = {"skymm eval pope --run runs/nano/stage2 --data data/picturebook-pope"},
        .pictures = "in all, six questions each in every setting and language",
        .default_pictures = 500,
        .build = build_picturebook_pope},
