@@ -116,7 +116,8 @@ TrainedRun read_trained(const std::string& run_dir, const std::string& file) {
   }
   run.tensors = read_tensors(run.file);
   if (run.file.ends_with(".h5")) return run;
-  for (const auto& [key, value] : open_weights(run.file)->metadata()) {
+  const auto source = open_weights(run.file);  // whose metadata lives as long as it does
+  for (const auto& [key, value] : source->metadata()) {
     if (key.starts_with("frozen.")) run.frozen[key] = value;
   }
   return run;
